@@ -1,0 +1,87 @@
+"""What a model is: the card of a variant, and the catalogue that menus and reports read without torch."""
+
+import dataclasses
+import difflib
+import functools
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Task = Literal["translate", "stylize", "generate", "upscale", "restore"]
+CATALOGUE = Path(__file__).with_name("catalogue.json")
+
+
+class UnknownModel(ValueError):
+    """A name that no card has."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """One named variant of an architecture.
+
+    Attributes:
+        name: Name in menus, reports and commands.
+        title: One line for people.
+        task: What it does.
+        build: Makes the network with random weights; keyword arguments are its settings.
+        multiple: Height and width the network takes are multiples of this, in pixels.
+        min_side: Shortest side that is accepted, in pixels.
+        checkpoint: Folder in models/checkpoints or "owner/name" on the Hub; None while untrained.
+        paper: Title and link of the source.
+        licence: Terms of the weights, or of the architecture where there are none.
+        note: What differs from the source, or what to expect.
+    """
+
+    name: str
+    title: str
+    task: Task
+    build: "Callable[..., nn.Module]"
+    multiple: int
+    min_side: int = 64
+    checkpoint: str | None = None
+    paper: str
+    licence: str
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CatalogueEntry:
+    """A card without its code: what `catalogue.json` holds of it, with the exact parameter count."""
+
+    name: str
+    title: str
+    task: Task
+    parameters: int
+    multiple: int
+    min_side: int
+    checkpoint: str | None
+    paper: str
+    licence: str
+    note: str
+
+
+@functools.cache
+def catalogue() -> tuple[CatalogueEntry, ...]:
+    """Read the committed catalogue; needs no torch.
+
+    Returns:
+        One entry per card, in the order of the families.
+    """
+    return tuple(CatalogueEntry(**entry) for entry in json.loads(CATALOGUE.read_text()))
+
+
+def offered() -> tuple[CatalogueEntry, ...]:
+    """Entries with a trained checkpoint: the only ones that visitors meet and that are ranked."""
+    return tuple(entry for entry in catalogue() if entry.checkpoint is not None)
+
+
+def unknown(name: str, names: Iterable[str]) -> UnknownModel:
+    """Make the error for a name that does not exist, with the nearest one that does."""
+    known = sorted(names)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(known)}."
+    return UnknownModel(f"no model is called {name!r}; {hint} `python -m models` lists them all.")

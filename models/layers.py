@@ -1,0 +1,63 @@
+"""Blocks that several families share."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+Features = Float[Tensor, "batch channels height width"]
+
+
+def pad_reflect(features: Features, *, left_top: int, right_bottom: int) -> Features:
+    """Reflect-pad both axes, the same on each, without repeating the border pixel.
+
+    Args:
+        features: Map (B, C, H, W), H and W larger than the padding.
+        left_top: Pixels before the first column and row.
+        right_bottom: Pixels after the last column and row.
+
+    Returns:
+        Map (B, C, H + left_top + right_bottom, W + left_top + right_bottom).
+    """
+    return F.pad(features, (left_top, right_bottom, left_top, right_bottom), mode="reflect")
+
+
+def upsample_legacy(features: Features) -> Features:
+    """Double height and width as TensorFlow 1 did: neither half-pixel nor aligned corners.
+
+    Even outputs copy the input, odd ones average two neighbours, and the last pixel is repeated. One replicated
+    row and column make this an aligned-corners resize whose step is exactly one half.
+
+    Args:
+        features: Map (B, C, H, W).
+
+    Returns:
+        Map (B, C, 2H, 2W).
+
+    Source:
+        tf.image.resize_bilinear of TensorFlow 1.x, align_corners=False, half_pixel_centers=False.
+    """
+    height, width = features.shape[-2:]
+    padded = F.pad(features, (0, 1, 0, 1), mode="replicate")
+    doubled = F.interpolate(padded, size=(2 * height + 1, 2 * width + 1), mode="bilinear", align_corners=True)
+    return doubled[..., : 2 * height, : 2 * width]
+
+
+def normalize_spatial(features: Features, epsilon: float) -> tuple[Features, Features, Features]:
+    """Whiten every channel of every image over its pixels.
+
+    Args:
+        features: Map (B, C, H, W).
+        epsilon: Added to the population variance.
+
+    Returns:
+        The whitened map, and mean and standard deviation (B, C, 1, 1).
+    """
+    variance, mean = torch.var_mean(features, dim=(2, 3), correction=0, keepdim=True)
+    deviation = (variance + epsilon).sqrt()
+    return (features - mean) / deviation, mean, deviation
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of learned values; buffers do not count."""
+    return sum(parameter.numel() for parameter in network.parameters())
