@@ -1,0 +1,1 @@
+"""The benchmark: predict, measure, rank."""
