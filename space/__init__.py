@@ -1,0 +1,1 @@
+"""What visitors meet: conversion, example portraits and the pages of the app."""

@@ -1,0 +1,1 @@
+"""The Gradio interface: one file per tab, put together by the demo."""

@@ -1,0 +1,1 @@
+"""Recipes, objectives and the loop that trains every model of the zoo."""
