@@ -3,9 +3,9 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
-Features = Float[Tensor, "batch channels height width"]
+Features = Float[Tensor, "batch _channels _height _width"]  # underscores: sizes may change on the way through
 
 
 def pad_reflect(features: Features, *, left_top: int, right_bottom: int) -> Features:

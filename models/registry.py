@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from models import card, dtgan, image, layers
+from models import animegan, card, dtgan, image, layers
 from models.card import CatalogueEntry, ModelCard
 from models.image import Images
 
-FAMILIES = (dtgan,)
+FAMILIES = (dtgan, animegan)
 BUNDLED = Path(__file__).with_name("checkpoints")
 CONFIG, WEIGHTS, README = "config.json", "model.safetensors", "README.md"
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
