@@ -10,4 +10,4 @@ _CONF = beartype.BeartypeConf(is_pep484_tower=True)
 
 def check(function: Callable) -> Callable:
     """Wrap a function so that every call compares its arguments and its return value with their annotations."""
-    return beartype.beartype(function, conf=_CONF)
+    return beartype.beartype(conf=_CONF)(function)
