@@ -69,16 +69,17 @@ def pytest_runtest_teardown() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
     """Refuse unexpected skips of tests, when NIJIGEN_STRICT_SKIPS asks for it."""
-    return _refuse_skip((yield))
+    return refuse_skip((yield))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report():
     """Refuse unexpected skips of whole files, when NIJIGEN_STRICT_SKIPS asks for it."""
-    return _refuse_skip((yield))
+    return refuse_skip((yield))
 
 
-def _refuse_skip(report):
+def refuse_skip(report):
+    """Turn a skipped report into a failed one, unless it was skipped for want of a GPU or the network."""
     strict = os.environ.get("NIJIGEN_STRICT_SKIPS") == "1"
     if strict and report.skipped and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
@@ -120,29 +121,30 @@ def fixed_seeds() -> None:
         sys.modules["torch"].manual_seed(0)
 
 
-def _folder(variable: str, content: str) -> Path:
+def folder(variable: str, content: str) -> Path:
+    """Give the folder that an environment variable names; skip where it is not set, fail where it is wrong."""
     value = os.environ.get(variable)
     if not value:
         pytest.skip(f"{variable} is not set: the folder with {content}")
-    folder = Path(value)
-    if not folder.is_dir():
+    path = Path(value)
+    if not path.is_dir():
         pytest.fail(f"{variable} is {value!r}, which is not a folder. Name the folder with {content}, or unset it.")
-    return folder
+    return path
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder NIJIGEN_DATA names."""
-    return _folder("NIJIGEN_DATA", "portraits/ and anime/")
+    return folder("NIJIGEN_DATA", "portraits/ and anime/")
 
 
 @pytest.fixture(scope="session")
 def weights_dir() -> Path:
     """The folder NIJIGEN_WEIGHTS names."""
-    return _folder("NIJIGEN_WEIGHTS", "the perceptual networks as local files")
+    return folder("NIJIGEN_WEIGHTS", "the perceptual networks as local files")
 
 
 @pytest.fixture(scope="session")
 def conformance_dir() -> Path:
     """The folder NIJIGEN_CONFORMANCE names."""
-    return _folder("NIJIGEN_CONFORMANCE", "the conformance fixtures")
+    return folder("NIJIGEN_CONFORMANCE", "the conformance fixtures")
