@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import huggingface_hub
 import safetensors
@@ -226,7 +226,9 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def save(network: nn.Module, folder: str | Path, *, name: str, half: bool = False, readme: str = "") -> str:
+def save(
+    network: nn.Module, folder: str | Path, *, name: str, half: bool = False, readme: str = "", licence: str = ""
+) -> str:
     """Write a checkpoint folder in the Hub's form; `DTGAN.from_pretrained(folder)` reads it too.
 
     Args:
@@ -235,6 +237,7 @@ def save(network: nn.Module, folder: str | Path, *, name: str, half: bool = Fals
         name: The card.
         half: Store float16.
         readme: Text of the model card, in Markdown, under the metadata.
+        licence: Terms of these weights, where they are not the card's.
 
     Returns:
         SHA-256 of `model.safetensors`.
@@ -248,8 +251,8 @@ def save(network: nn.Module, folder: str | Path, *, name: str, half: bool = Fals
         if not torch.isfinite(value).all():
             raise CheckpointError(f"{key} is not finite{' in float16' if half else ''}; {folder} was not written.")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / README).write_text(model_card(entry, readme))
-    stored.save_pretrained(folder)
+    (folder / README).write_text(model_card(entry, readme, licence=licence or entry.licence))
+    cast(huggingface_hub.PyTorchModelHubMixin, stored).save_pretrained(folder)
     sha256 = checksum(folder / WEIGHTS)
     path = folder / CONFIG
     config = json.loads(path.read_text()) if path.exists() else {}
@@ -258,14 +261,14 @@ def save(network: nn.Module, folder: str | Path, *, name: str, half: bool = Fals
     return sha256
 
 
-def model_card(entry: ModelCard, text: str) -> str:
+def model_card(entry: ModelCard, text: str, *, licence: str) -> str:
     """Compose a README with the Hub's metadata on top."""
     metadata = huggingface_hub.ModelCardData(
         library_name="nijigen",
         pipeline_tag="image-to-image",
         tags=["anime", "gan", "image-to-image", entry.name],
         license="other",
-        license_name="-".join(re.findall(r"[a-z0-9]+", entry.licence.lower())),
+        license_name="-".join(re.findall(r"[a-z0-9]+", licence.lower())),
     )
     body = text or f"# {entry.title}\n\n{entry.note}\n\nSource: {entry.paper}.\n"
-    return f"---\n{metadata.to_yaml()}\n---\n\n{body.rstrip()}\n\nLicence: {entry.licence}.\n"
+    return f"---\n{metadata.to_yaml()}\n---\n\n{body.rstrip()}\n\nLicence: {licence}.\n"
