@@ -20,7 +20,7 @@ def as_json(entries: Iterable[CatalogueEntry]) -> str:
 
 def as_table(entries: Iterable[CatalogueEntry]) -> str:
     """Give an aligned table for people."""
-    rows = [COLUMNS]
+    rows: list[tuple[str, ...]] = [COLUMNS]
     for entry in entries:
         rule = f"multiple of {entry.multiple} (padded), from {entry.min_side} px"
         rows.append((entry.name, entry.task, f"{entry.parameters:,}", rule, entry.checkpoint or "not trained yet"))

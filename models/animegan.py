@@ -260,7 +260,8 @@ def spectral(inputs: int, outputs: int, *, stride: int = 1) -> nn.Conv2d:
     """Make a 3 x 3 convolution, spectrally normalised, N(0, 0.02), without bias; one of stride 2 is unpadded."""
     conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1 if stride == 1 else 0, bias=False)
     nn.init.normal_(conv.weight, std=0.02)
-    return parametrizations.spectral_norm(conv)
+    parametrizations.spectral_norm(conv)
+    return conv
 
 
 def initialize_xavier(module: nn.Module) -> None:

@@ -211,7 +211,9 @@ def convolution(inputs: int, outputs: int, kernel: int, *, stride: int = 1, spec
     """Make an unpadded convolution without bias, Xavier-uniform, spectrally normalised on request."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, bias=False)
     nn.init.xavier_uniform_(conv.weight)
-    return parametrizations.spectral_norm(conv) if spectral else conv
+    if spectral:
+        parametrizations.spectral_norm(conv)
+    return conv
 
 
 def guided_filter(images: Images, *, radius: int = 2, epsilon: float = 0.01) -> Images:

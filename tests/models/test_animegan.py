@@ -52,8 +52,7 @@ def test_discriminator_count_and_map(norm: animegan.Norm):
 
 
 def test_discriminator_gives_64_logits_a_side_at_256_px():
-    with torch.device("meta"):
-        assert animegan.Discriminator()(torch.empty(1, 3, 256, 256)).shape == (1, 1, 64, 64)
+    assert animegan.Discriminator()(torch.zeros(1, 3, 256, 256)).shape == (1, 1, 64, 64)
 
 
 def test_norms_of_the_first_version():
@@ -136,7 +135,7 @@ def test_separable_has_nothing_between_its_convolutions():
 
 def test_inverted_residual_ends_linear_and_skips_only_equal_shapes():
     same = animegan.InvertedResidual(8, 8, norm=animegan.layer_norm)
-    nn.init.zeros_(same.narrow[0].weight)
+    nn.init.zeros_(same.get_parameter("narrow.0.weight"))
     x = torch.randn(1, 8, 6, 6)
     assert torch.equal(same(x), x)
     wider = animegan.InvertedResidual(8, 16, norm=animegan.layer_norm)
@@ -149,8 +148,8 @@ def test_lite_skips_are_added():
     photo = torch.rand(1, 3, 64, 64) * 2 - 1
     before = network(photo)
     for block in (network.up2, network.up1, network.up0):
-        nn.init.zeros_(block.norm.weight)
-        nn.init.zeros_(block.norm.bias)
+        nn.init.zeros_(block.get_parameter("norm.weight"))
+        nn.init.zeros_(block.get_parameter("norm.bias"))
     x0 = network.x0(photo)
     expected = network.paint(network.fuse0(x0)).tanh()
     torch.testing.assert_close(network(photo), expected)
@@ -163,16 +162,16 @@ def test_first_version_starts_with_xavier_and_small_depthwise():
     assert len(thin) == 8
     assert max(weight.abs().max() for weight in thin) <= 0.04
     bound = (6 / (9 * 64 + 9 * 64)) ** 0.5
-    weight = network.down1[1].conv.weight
+    weight = network.get_parameter("down1.1.conv.weight")
     assert 0.95 * bound < weight.abs().max() <= bound
 
 
 def test_second_version_starts_with_he():
-    weight = animegan.AnimeGANv2().b[1].conv.weight
+    weight = animegan.AnimeGANv2().get_parameter("b.1.conv.weight")
     assert weight.std().item() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.01)
     assert weight.abs().max() <= 2 * (2 / (9 * 128)) ** 0.5 / 0.8796
 
 
 def test_discriminator_starts_with_small_normals():
-    weight = animegan.Discriminator().blocks[0].parametrizations.weight.original
+    weight = animegan.Discriminator().get_parameter("blocks.0.parametrizations.weight.original")
     assert weight.std().item() == pytest.approx(0.02, rel=0.1)
