@@ -30,7 +30,7 @@ def fid(features_a: Float[np.ndarray, "n dim"], features_b: Float[np.ndarray, "m
         GANs Trained by a Two Time-Scale Update Rule (Heusel et al., 2017), equation 6.
     """
     if min(len(features_a), len(features_b)) < MINIMUM:
-        raise ValueError(f"FID needs at least {MINIMUM} images in each set; got {len(features_a)} and {len(features_b)}")
+        raise ValueError(f"FID needs at least {MINIMUM} images a set; got {len(features_a)} and {len(features_b)}")
     a, b = np.asarray(features_a, np.float64), np.asarray(features_b, np.float64)
     difference = a.mean(axis=0) - b.mean(axis=0)
     root_a, root_b = _root(a), _root(b)
@@ -41,4 +41,4 @@ def fid(features_a: Float[np.ndarray, "n dim"], features_b: Float[np.ndarray, "m
 def _root(features: np.ndarray) -> np.ndarray:
     """Give a matrix R of at most dim rows with R'R = covariance: (min(n, dim), dim)."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
-    return np.linalg.qr(centred, mode="r") if len(centred) > centred.shape[1] else centred
+    return np.asarray(np.linalg.qr(centred, mode="r")) if len(centred) > centred.shape[1] else centred

@@ -7,8 +7,6 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-EMBEDDER = "mobileface-v2"
-ALIGNER = "yunet-2023mar+5-points-lmeds-112"
 THRESHOLD = 0.6  # of the detector's score
 TEMPLATE = np.array(  # the usual five points of a 112 x 112 aligned face: eyes, nose, corners of the mouth
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32

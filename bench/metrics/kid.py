@@ -59,7 +59,7 @@ def subset_values(
     """
     size = min(subset_size, len(features_a), len(features_b))
     if size < MINIMUM:
-        raise ValueError(f"KID needs at least {MINIMUM} images in each set; got {len(features_a)} and {len(features_b)}")
+        raise ValueError(f"KID needs at least {MINIMUM} images a set; got {len(features_a)} and {len(features_b)}")
     a, b = np.asarray(features_a, np.float64), np.asarray(features_b, np.float64)
     aa, bb, ab = _kernel(a, a), _kernel(b, b), _kernel(a, b)
     generator = np.random.RandomState(seed)
@@ -74,7 +74,7 @@ def subset_values(
 def exact(features_a: Float[np.ndarray, "n dim"], features_b: Float[np.ndarray, "m dim"]) -> float:
     """Give the unbiased estimate over all pairs, free of subset noise; arguments and errors as in `kid`."""
     if min(len(features_a), len(features_b)) < MINIMUM:
-        raise ValueError(f"KID needs at least {MINIMUM} images in each set; got {len(features_a)} and {len(features_b)}")
+        raise ValueError(f"KID needs at least {MINIMUM} images a set; got {len(features_a)} and {len(features_b)}")
     a, b = np.asarray(features_a, np.float64), np.asarray(features_b, np.float64)
     return float(_discrepancy(_kernel(a, a), _kernel(b, b), _kernel(a, b)))
 

@@ -48,5 +48,5 @@ def test_identical_and_constant_sets_give_zero() -> None:
 
 
 def test_one_image_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 2 images"):
+    with pytest.raises(ValueError, match="at least 2 images a set"):
         fid.fid(np.ones((1, 8)), np.ones((5, 8)))

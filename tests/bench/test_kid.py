@@ -46,5 +46,5 @@ def test_seed_decides_the_subsets() -> None:
 
 
 def test_one_image_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 2 images"):
+    with pytest.raises(ValueError, match="at least 2 images a set"):
         kid.kid(_features(1, 1), _features(2, 9))
