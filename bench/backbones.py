@@ -122,7 +122,7 @@ class Backbones:
     def _local(self, file: str) -> Path:
         path = self._folder / file if self._folder else None
         if path is None or not path.is_file():
-            raise FileNotFoundError(f"{file} is not in the folder that NIJIGEN_WEIGHTS names ({self._folder}).")
+            raise FileNotFoundError(f"{file} is not in the folder that NIJIGEN_WEIGHTS names.")
         return path
 
     def _find(self, name: str, paths: Callable[[], list[Path]]) -> Backbone:
@@ -165,8 +165,8 @@ def fetch(official: Download) -> Path:
         os.replace(name, path)
     except (OSError, http.client.HTTPException) as error:
         raise OSError(
-            f"{official.file} could not be downloaded ({error}); connect and run again, or put it into "
-            f"{path.parent}, or choose --backbones local with NIJIGEN_WEIGHTS."
+            f"{official.file} could not be downloaded ({error}); connect and run again, or put it into torch's cache "
+            "(hub/checkpoints), or choose --backbones local with NIJIGEN_WEIGHTS."
         ) from error
     finally:
         Path(name).unlink(missing_ok=True)

@@ -4,12 +4,14 @@ import collections
 import dataclasses
 import functools
 import logging
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 import models
 from bench import (
@@ -36,7 +38,7 @@ log = logging.getLogger(__name__)
 CHUNK = 32  # values per write: what an interruption can lose
 PENDING = "interval pending"
 # torchvision and OpenCV are imported late: where they do not fit this torch, the rest of the board goes on
-UNUSABLE = (ImportError, OSError, RuntimeError, KeyError)
+UNUSABLE = (ImportError, OSError, RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError)
 Judge = Callable[[Images, Images], float | None]
 NO_VALUE = {"psnr_rgb": "infinite: equal to the photo", "identity": "no face found in the prediction or the photo"}
 

@@ -123,15 +123,24 @@ def _caption(scores: list[records.Score]) -> str:
     if not scores:
         return "No scores yet."
     newest = max(scores, key=lambda score: score.provenance.time)
-    where, backbones = newest.provenance, sorted({score.backbone for score in scores if score.backbone})
+    where, backbones = newest.provenance, sorted({score.backbone for score in scores if score.backbone_sha256})
     parts = [
         f"Protocol {where.protocol} v{where.protocol_version}, {where.time[:10]}, {where.device}",
         str(newest.details.get("selection", "")),
         "± or [low, high] is a 95 % interval; set metrics (fid, kid): interval pending",
         "networks: " + "; ".join(backbones) if backbones else "",
-        *sorted({f"{score.metric}: {score.reason}" for score in scores if score.reason and score.model != "photo"}),
+        *_reasons(scores),
     ]
     return ". ".join(part.rstrip(".") for part in parts if part) + "."
+
+
+def _reasons(scores: list[records.Score]) -> list[str]:
+    """Say once for each network that could not be had which columns it left empty."""
+    empty: dict[str, set[str]] = {}
+    for score in scores:
+        if score.backbone and score.backbone_sha256 is None:
+            empty.setdefault(score.reason, set()).add(score.metric)
+    return [f"empty: {', '.join(sorted(labels))} ({reason.rstrip('.')})" for reason, labels in sorted(empty.items())]
 
 
 def markdown(table: pandas.DataFrame) -> str:

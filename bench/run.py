@@ -153,7 +153,7 @@ def _publishing(options: Options) -> bool:
         raise records.RecordError(f"a run with {partial} is only a part of the board and is never published.")
     if partial or options.no_publish:
         return False
-    report.insert(README.read_text(encoding="utf-8") if README.exists() else "", report.leaderboard([]))
+    _refreshed(README, [])
     return True
 
 
@@ -201,10 +201,18 @@ def publish(scores: Sequence[records.Score], *, readme: Path, results: Path) -> 
     if limited is not None:
         raise records.RecordError(f"{limited.model} was cut by --limit {limited.limit}; such a score is not published.")
     lines = "".join(json.dumps(records.to_row(score), ensure_ascii=False, allow_nan=False) + "\n" for score in scores)
-    text = report.insert(readme.read_text(encoding="utf-8") if readme.exists() else "", report.leaderboard(scores))
+    text = _refreshed(readme, scores)
     for path, content in ((readme, text.encode()), (results, lines.encode())):
         if not path.exists() or path.read_bytes() != content:
             records.write_atomic(path, content)
+
+
+def _refreshed(readme: Path, scores: Sequence[records.Score]) -> str:
+    try:
+        text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+        return report.insert(text, report.leaderboard(scores))
+    except records.RecordError as error:
+        raise records.RecordError(f"{readme}: {error} Or run with --no-publish.") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

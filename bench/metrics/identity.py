@@ -17,11 +17,22 @@ Embedding = Float[np.ndarray, "dim"]
 
 
 class Judge:
-    """Finds the largest face with YuNet, aligns it by five points and embeds it with MobileFace V2."""
+    """Finds the largest face with YuNet, aligns it by five points and embeds it with MobileFace V2.
+
+    Args:
+        detector: YuNet, .onnx.
+        embedder: MobileFace V2, .onnx.
+
+    Raises:
+        RuntimeError: OpenCV cannot read one of them.
+    """
 
     def __init__(self, detector: Path, embedder: Path) -> None:
-        self._detector = cv2.FaceDetectorYN.create(str(detector), "", (320, 320), score_threshold=THRESHOLD)
-        self._embedder = cv2.dnn.readNetFromONNX(str(embedder))
+        try:
+            self._detector = cv2.FaceDetectorYN.create(str(detector), "", (320, 320), score_threshold=THRESHOLD)
+            self._embedder = cv2.dnn.readNetFromONNX(str(embedder))
+        except cv2.error as error:
+            raise RuntimeError(f"OpenCV cannot read {detector.name} and {embedder.name}: {error}") from error
 
     def embed(self, pixels: Pixels) -> Embedding | None:
         """Give the unit-length embedding of the largest face, (256,), or None where none is found.
@@ -49,12 +60,17 @@ class Judge:
         return cv2.estimateAffinePartial2D(points, TEMPLATE, method=cv2.LMEDS)[0]
 
 
-def identity(prediction: Pixels, photo: Pixels, *, embed: Callable[[Pixels], Embedding | None]) -> float | None:
+def identity(
+    prediction: Pixels,
+    photo: UInt8[np.ndarray, "photo_height photo_width 3"],
+    *,
+    embed: Callable[[np.ndarray], Embedding | None],
+) -> float | None:
     """Compare the face of the prediction with the face of the photo.
 
     Args:
         prediction: RGB, 0 to 255, (height, width, 3).
-        photo: The photo it was made of, the same way.
+        photo: The photo it was made of; its size may differ.
         embed: Gives the embedding of a picture's face or None; `Judge(...).embed` for the benchmark.
 
     Returns:
