@@ -1,1 +1,5 @@
-"""The Gradio interface: one file per tab, put together by the demo."""
+"""The pages of the app; the only package, with app.py, that knows Gradio."""
+
+from space.ui.demo import build_demo
+
+__all__ = ["build_demo"]
