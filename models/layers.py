@@ -38,7 +38,8 @@ def upsample_legacy(features: Features) -> Features:
         tf.image.resize_bilinear of TensorFlow 1.x, align_corners=False, half_pixel_centers=False.
     """
     height, width = features.shape[-2:]
-    padded = F.pad(features, (0, 1, 0, 1), mode="replicate")
+    padded = torch.cat([features, features[..., -1:, :]], dim=-2)
+    padded = torch.cat([padded, padded[..., -1:]], dim=-1)
     doubled = F.interpolate(padded, size=(2 * height + 1, 2 * width + 1), mode="bilinear", align_corners=True)
     return doubled[..., : 2 * height, : 2 * width]
 

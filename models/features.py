@@ -1,0 +1,201 @@
+"""Frozen perceptual networks, each behind its own preprocessing and one interface."""
+
+import abc
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from models.image import Images
+from models.layers import Features
+from models.registry import CheckpointError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+# Where conv2_2, conv3_3 and conv4_4 end, before their ReLU, in torchvision's vgg19().features.
+VGG19_LAYERS = {"conv2_2": 7, "conv3_3": 14, "conv4_4": 25}
+
+
+class Perceptual(nn.Module, abc.ABC):
+    """A frozen network that answers for VGG-19's conv2_2, conv3_3 and conv4_4.
+
+    Attributes:
+        name: What stands in every record that this network made.
+        sha256: Hash of its weights.
+    """
+
+    name: str
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all weights, in the order of their names."""
+        digest = hashlib.sha256()
+        for _, tensor in sorted(self.state_dict().items()):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def normalize(self, images: Images) -> Float[Tensor, "batch 3 height width"]:
+        """Bring RGB in [-1, 1] to the statistics that torchvision's ImageNet weights expect."""
+        return ((images + 1) / 2 - self.mean) / self.deviation
+
+    @abc.abstractmethod
+    def forward(self, images: Images, wanted: tuple[str, ...]) -> dict[str, Features]:
+        """Give the maps called `wanted`, computing no layer that they do not need.
+
+        Args:
+            images: RGB in [-1, 1], sides of at least 64 px.
+            wanted: Of "conv2_2", "conv3_3", "conv4_4".
+
+        Returns:
+            Map (B, C, h, w) by name.
+        """
+
+
+class VGG19(Perceptual):
+    """Torchvision's ImageNet VGG-19 up to conv4_4: all three maps are taken before their ReLU.
+
+    Args:
+        trunk: `torchvision.models.vgg19().features[:26]`.
+
+    Source:
+        DTGAN's losses use these layers of the Caffe VGG-19; the scale of every map differs, see `training.losses`.
+    """
+
+    name = "vgg19-imagenet1k-v1"
+
+    def __init__(self, trunk: nn.Sequential) -> None:
+        super().__init__()
+        self.trunk = out_of_place(trunk)
+
+    def forward(self, images: Images, wanted: tuple[str, ...]) -> dict[str, Features]:
+        """See `Perceptual.forward`."""
+        return tap(self.trunk, self.normalize(images), {VGG19_LAYERS[name]: name for name in wanted})
+
+
+class Local(Perceptual):
+    """The offline stand-in: VGG-19 to relu3_1, and AlexNet's last three layers where VGG-19 would go on.
+
+    relu2_2 answers for conv2_2, relu3_1 for conv3_3, and relu3, relu4 and relu5 of AlexNet, one above the other,
+    for conv4_4 (896 channels, stride 16).
+
+    Args:
+        vgg: `torchvision.models.vgg19().features[:12]`.
+        alexnet: `torchvision.models.alexnet().features[:12]`.
+    """
+
+    name = "vgg19-to-relu3_1+alexnet-relu3-5"
+
+    def __init__(self, vgg: nn.Sequential, alexnet: nn.Sequential) -> None:
+        super().__init__()
+        self.vgg, self.alexnet = out_of_place(vgg), out_of_place(alexnet)
+
+    def forward(self, images: Images, wanted: tuple[str, ...]) -> dict[str, Features]:
+        """See `Perceptual.forward`."""
+        inputs = self.normalize(images)
+        shallow = {index: name for index, name in ((8, "conv2_2"), (11, "conv3_3")) if name in wanted}
+        maps = tap(self.vgg, inputs, shallow)
+        if "conv4_4" in wanted:
+            deep = tap(self.alexnet, inputs, {7: "relu3", 9: "relu4", 11: "relu5"})
+            maps["conv4_4"] = torch.cat([deep["relu3"], deep["relu4"], deep["relu5"]], dim=1)
+        return maps
+
+
+def tap(trunk: nn.Sequential, x: Features, wanted: dict[int, str]) -> dict[str, Features]:
+    """Run a sequence and keep the outputs of the layers numbered in `wanted`; stop after the last of them."""
+    maps = {}
+    for index in range(max(wanted, default=-1) + 1):
+        x = trunk[index](x)
+        if index in wanted:
+            maps[wanted[index]] = x
+    return maps
+
+
+def out_of_place(trunk: nn.Sequential) -> nn.Sequential:
+    """Freeze a trunk and stop its ReLUs from overwriting the maps before them."""
+    for layer in trunk:
+        if isinstance(layer, nn.ReLU):
+            layer.inplace = False
+    return trunk.eval().requires_grad_(False)
+
+
+def load_vgg19() -> Perceptual:
+    """Take torchvision's VGG-19 from its cache, or download it (548 MiB, with a progress bar).
+
+    Raises:
+        CheckpointError: It is not in the cache and cannot be downloaded.
+    """
+    from torchvision.models import VGG19_Weights, vgg19
+
+    try:
+        return VGG19(trunk_of(vgg19(weights=VGG19_Weights.IMAGENET1K_V1))[:26])
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the VGG-19 weights are not in torch's cache ({torch.hub.get_dir()}) and cannot be downloaded: {error}. "
+            "Connect once, or choose the offline stand-in with --features local and NIJIGEN_WEIGHTS set."
+        ) from error
+
+
+def load_local() -> Perceptual:
+    """Read the stand-in from the folder that NIJIGEN_WEIGHTS names.
+
+    Raises:
+        CheckpointError: The variable is not set, or a file is missing or does not fit.
+    """
+    from torchvision.models import alexnet, vgg19
+
+    return Local(
+        trunk_from("vgg19_to_relu3_1.safetensors", trunk_of(vgg19(weights=None))[:12]),
+        trunk_from("alexnet_features.safetensors", trunk_of(alexnet(weights=None))[:12]),
+    )
+
+
+def trunk_of(classifier: nn.Module) -> nn.Sequential:
+    """The convolutional part of a torchvision classifier."""
+    trunk = classifier.get_submodule("features")
+    assert isinstance(trunk, nn.Sequential)
+    return trunk
+
+
+def trunk_from(file: str, trunk: nn.Sequential) -> nn.Sequential:
+    """Fill a torchvision trunk from a local file whose keys start with `features.`."""
+    folder = os.environ.get("NIJIGEN_WEIGHTS")
+    if not folder:
+        raise CheckpointError(f"{file} was asked for, but NIJIGEN_WEIGHTS is not set: name the folder that holds it.")
+    path = Path(folder) / file
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; NIJIGEN_WEIGHTS must name a folder that holds {file}.")
+    weights = {key.removeprefix("features."): value for key, value in load_file(path).items()}
+    result = trunk.load_state_dict(weights, strict=False)
+    if result.missing_keys or result.unexpected_keys:
+        keys = (result.missing_keys + result.unexpected_keys)[:3]
+        raise CheckpointError(f"{path} does not fit torchvision's layout; the first keys that differ: {keys}.")
+    return trunk
+
+
+PERCEPTUAL: dict[str, Callable[[], Perceptual]] = {"vgg19": load_vgg19, "local": load_local}
+
+
+def load(name: str) -> Perceptual:
+    """Make a perceptual network by its option name.
+
+    Args:
+        name: "vgg19" (the default everywhere) or "local".
+
+    Raises:
+        CheckpointError: The name is unknown, or the weights cannot be had.
+    """
+    if name not in PERCEPTUAL:
+        raise CheckpointError(f"no perceptual network is called {name!r}; expected one of {sorted(PERCEPTUAL)}.")
+    return PERCEPTUAL[name]()

@@ -1,0 +1,86 @@
+"""Batches: which files, which order, which crops; the same at every call."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models import image
+from tests.training import tiny
+from training import data, segmentation
+from training.objectives.dtgan import DTGANRecipe
+from training.recipe import RecipeError
+
+
+def recipe(folder: Path, **changes: object) -> DTGANRecipe:
+    return DTGANRecipe(
+        photos=folder / "photos", anime=folder / "anime", out=folder / "run", size=64, batch=3, **changes
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tiny.pictures(tmp_path / "photos", 5, seed=1)
+    tiny.pictures(tmp_path / "anime", 4, seed=2)
+    return tmp_path
+
+
+def test_sources_csv_keeps_the_train_split(folder: Path) -> None:
+    (folder / "photos" / "SOURCES.csv").write_text("file,split\n00.png,train\n01.png,test\n02.png,train\n")
+    assert [path.name for path in data.files(folder / "photos")] == ["00.png", "02.png"]
+    assert len(data.files(folder / "anime")) == 4
+
+
+def test_missing_and_empty_folders_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no folder"):
+        data.files(tmp_path / "nowhere")
+    with pytest.raises(RecipeError, match="holds no training image"):
+        data.files(tmp_path)
+
+
+def test_a_damaged_image_is_named(folder: Path) -> None:
+    (folder / "photos" / "99.png").write_bytes(b"not an image")
+    with pytest.raises(RecipeError, match=r"99\.png"):
+        recipe(folder).data()
+
+
+def test_batches_are_pure_functions_of_the_step(folder: Path) -> None:
+    first, again = recipe(folder, margin=0.25, flip=True).data(), recipe(folder, margin=0.25, flip=True).data()
+    for step in (0, 7):
+        one, two = first.batch(step), again.batch(step)
+        assert set(one) == {"photo", "segments", "anime", "smooth"}
+        assert all(torch.equal(one[name], two[name]) and one[name].shape == (3, 3, 64, 64) for name in one)
+    assert not torch.equal(first.batch(0)["photo"], first.batch(1)["photo"])
+
+
+def test_an_epoch_shows_every_image_once_over_all_processes(folder: Path) -> None:
+    photos = recipe(folder).data().sets[0]
+    seen = [index for position in range(0, 15, 3) for index in photos.indices(position, 3, 0)]
+    assert [sorted(seen[epoch : epoch + 5]) for epoch in (0, 5, 10)] == [[0, 1, 2, 3, 4]] * 3
+    assert seen[:5] != seen[5:10]
+    both = recipe(folder).data()
+    ranks = [both.batch(0, rank=rank, world=2)["photo"] for rank in (0, 1)]
+    assert not torch.equal(*ranks)
+
+
+def test_derived_versions_are_cropped_and_mirrored_with_their_image(folder: Path) -> None:
+    batch = recipe(folder, margin=0.25, flip=True).data().batch(3)
+    segments = segmentation.superpixels(image.to_uint8(batch["photo"])[0], 1)
+    distance = np.abs(segments.astype(float) - image.to_uint8(batch["segments"])[0]).mean()
+    mirrored = np.abs(segments[:, ::-1].astype(float) - image.to_uint8(batch["segments"])[0]).mean()
+    assert distance < 0.5 * mirrored
+
+
+def test_arrays_are_made_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe(folder).data()
+    monkeypatch.setattr(data, "squares", lambda *_: pytest.fail("made again"))
+    recipe(folder).data()
+    assert not list((folder / "run" / "cache").glob("*.tmp"))
+
+
+def test_larger_pictures_are_resized_and_cropped_around_the_centre(tmp_path: Path) -> None:
+    wide = torch.full((1, 3, 80, 240), -1.0)
+    wide[..., 80:160] = 1.0
+    (tmp_path / "wide.png").write_bytes(image.png(wide))
+    assert (data.square(tmp_path / "wide.png", 64)[:, 2:-2] > 250).all()

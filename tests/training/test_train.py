@@ -1,0 +1,168 @@
+"""The command: a run from nothing, its folder, exact continuation, and refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import models
+from tests.training import tiny
+from training import checkpoint, loop, train
+from training.objectives import RECIPES
+from training.recipe import Recipe, RecipeError
+
+FLAGS = ["--size", "64", "--batch", "2", "--init-steps", "2", "--features", "local", "--workers", "0", "--ema", "0.9"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tiny.pictures(tmp_path / "photos", 5, seed=1)
+    tiny.pictures(tmp_path / "anime", 4, seed=2)
+    return tmp_path
+
+
+def arguments(folder: Path, out: str, *more: str) -> list[str]:
+    sets = ["--photos", str(folder / "photos"), "--anime", str(folder / "anime"), "--out", str(folder / out)]
+    return ["dtgan-portrait", *sets, *FLAGS, *more]
+
+
+def start(folder: Path, out: str, *more: str) -> subprocess.Popen:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "tests.training.tiny", *arguments(folder, out, *more)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    return subprocess.Popen(
+        command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process: subprocess.Popen) -> None:
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors[-3000:]
+
+
+@pytest.fixture
+def killed(folder: Path) -> Path:
+    """A run that was killed with SIGKILL after its first checkpoint, while it went on."""
+    process = start(folder, "run", "--steps", "1000", "--save-every", "3")
+    deadline = time.monotonic() + 200
+    while not (folder / "run" / loop.STATE).is_file():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return folder
+
+
+def test_continuing_a_killed_run_gives_the_same_bits(killed: Path) -> None:
+    done = checkpoint.read(killed / "run" / loop.STATE)[1]["step"]
+    last = str(int(done) + 5)
+    finish(start(killed, "run", "--steps", last, "--save-every", "3"))
+    finish(start(killed, "whole", "--steps", last, "--save-every", "1000"))
+    resumed, whole = (load_file(killed / out / loop.STATE) for out in ("run", "whole"))
+    assert set(resumed) == set(whole)
+    assert [key for key in whole if not torch.equal(resumed[key], whole[key])] == []
+    exported = [killed / out / "checkpoint" / "model.safetensors" for out in ("run", "whole")]
+    assert exported[0].read_bytes() == exported[1].read_bytes()
+    steps = [json.loads(line)["step"] for line in (killed / "run" / loop.LOG).read_text().splitlines()]
+    assert steps == sorted(set(steps))
+
+
+def test_a_run_folder_holds_what_a_reader_needs(folder: Path) -> None:
+    finish(start(folder, "run", "--steps", "10", "--save-every", "5"))
+    run = folder / "run"
+    assert json.loads((run / "recipe.json").read_text())["recipe"] == "dtgan-portrait"
+    line = json.loads((run / loop.LOG).read_text())
+    assert line["step"] == 10
+    assert {"generator", "judges", "seconds"} <= set(line)
+    assert sorted(path.name for path in (run / "samples").iterdir()) == ["000005.png", "000010.png"]
+    assert (run / "losses.png").stat().st_size > 5_000
+    figures = [json.loads(text) for text in (run / "statistics.jsonl").read_text().splitlines()]
+    assert 0 <= figures[-1]["saturated"] <= 1
+    card = (run / "checkpoint" / "README.md").read_text()
+    assert "steps | 10" in card
+    assert str(folder) not in card
+    converted = models.load(str(run / "checkpoint"))(torch.zeros(1, 3, 70, 65))
+    assert converted.shape == (1, 3, 70, 65)
+
+
+def test_a_run_does_not_continue_with_other_settings(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    finish(start(folder, "run", "--steps", "1"))
+    process = start(folder, "run", "--steps", "2", "--rate", "0.1")
+    assert "other settings" in process.communicate(timeout=120)[1]
+    assert process.returncode == 2
+
+
+def test_networks_of_another_run_can_be_taken_over(folder: Path) -> None:
+    finish(start(folder, "first", "--steps", "3"))
+    state = folder / "first" / loop.STATE
+    finish(start(folder, "second", "--steps", "1", "--rate", "1e-9", "--init-rate", "1e-9", "--from", str(state)))
+    one, two = load_file(state), load_file(folder / "second" / loop.STATE)
+    key = "module.generator.painter.encoder.x0.conv.weight"
+    assert torch.allclose(one[key], two[key], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "NAME is one of"),
+        (["dtgan-potrait"], "did you mean 'dtgan-portrait'"),
+        (["dtgan-portrait", "--photos", "x", "--anime", "x", "--out", "x", "--size", "65"], "multiple of 8"),
+        (["dtgan-portrait", "--photos", "x", "--anime", "x", "--out", "x", "--ema", "1.5"], "decay in"),
+        (["dtgan-portrait", "--photos", "x", "--anime", "x", "--out", "x", "--batch", "0"], "at least 1"),
+    ],
+)
+def test_bad_commands_exit_2_and_say_what_to_do(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(flags) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_misspelt_flag_is_refused_with_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["dtgan-portrait", "--photos", "x", "--anime", "x", "--out", "x", "--batc", "3"])
+    assert stopped.value.code == 2
+    assert "--batch" in capsys.readouterr().err
+
+
+def test_missing_weights_stop_a_run_before_its_first_step(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NIJIGEN_WEIGHTS", raising=False)
+    assert train.main(arguments(folder, "run")) == 2
+    assert "NIJIGEN_WEIGHTS is not set" in capsys.readouterr().err
+    assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_has_defaults_that_pass_its_own_check(name: str) -> None:
+    recipe = RECIPES[name](photos=Path("p"), anime=Path("a"), out=Path("o"))
+    recipe.check()
+    assert isinstance(recipe, Recipe)
+    assert recipe.card in models.names()
+
+
+def test_the_fingerprint_ignores_only_what_may_change() -> None:
+    portrait = RECIPES["dtgan-portrait"]
+    one = portrait(photos=Path("p"), anime=Path("a"), out=Path("o"))
+    longer = portrait(photos=Path("q"), anime=Path("a"), out=Path("x"), steps=9, workers=5)
+    other = portrait(photos=Path("p"), anime=Path("a"), out=Path("o"), seed=1)
+    assert one.fingerprint() == longer.fingerprint() != other.fingerprint()
+
+
+def test_a_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "state.safetensors").write_bytes(b"damaged")
+    with pytest.raises(checkpoint.CheckpointError, match=r"state\.safetensors cannot be read"):
+        checkpoint.read(tmp_path / "state.safetensors")
+
+
+def test_recipe_errors_are_value_errors() -> None:
+    assert issubclass(RecipeError, ValueError)

@@ -1,0 +1,6 @@
+"""One file per method; this is the list of all named recipes."""
+
+from training.objectives import dtgan
+from training.recipe import Recipe
+
+RECIPES: dict[str, type[Recipe]] = {**dtgan.RECIPES}
