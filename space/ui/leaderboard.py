@@ -57,9 +57,10 @@ def contents(sentences: text.Sentences) -> tuple[str, "graph_objects.Figure | No
 def narrow(drawing: "graph_objects.Figure") -> "graph_objects.Figure":
     """Make the figure fit a phone: smaller type, room for labels at its edges."""
     drawing.update_traces(cliponaxis=False)
-    return drawing.update_layout(
-        height=440, font_size=13, title_font_size=16, margin={"l": 56, "r": 64, "t": 56, "b": 56}
-    )
+    drawing.update_layout(height=440, font_size=13, title_font_size=16, margin={"l": 56, "r": 64, "t": 56, "b": 56})
+    drawing.update_xaxes(title_font_size=13)
+    drawing.update_yaxes(title_font_size=13)
+    return drawing
 
 
 def markup(board: pandas.DataFrame, scores: list[records.Score], sentences: text.Sentences) -> str:
@@ -74,7 +75,8 @@ def markup(board: pandas.DataFrame, scores: list[records.Score], sentences: text
         HTML; every cell is escaped.
     """
     newest = max((score.provenance for score in scores), key=lambda provenance: provenance.time)
-    as_of = sentences["board_as_of"].format(time=newest.time, commit=newest.git_commit[:10])
+    moment = newest.time[:16].replace("T", " ")
+    as_of = sentences["board_as_of"].format(time=moment, commit=newest.git_commit[:10])
     head = "".join(f'<th scope="col">{html.escape(str(column))}</th>' for column in board.columns)
     body = "".join(f"<tr>{_row(row)}</tr>" for row in board.itertuples(index=False))
     caption = html.escape(sentences["board_table"])

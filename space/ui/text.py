@@ -42,7 +42,7 @@ ENGLISH = {
     "board_empty": "There are no scores yet. Make them with: python bench/run.py leaderboard --photos DIR --anime DIR",
     "board_pending": "Human ratings are pending: the blind study has not been run, so this table holds only what"
     " machines measured.",
-    "board_as_of": "As of {time}, commit {commit}.",
+    "board_as_of": "As of {time} UTC, commit {commit}.",
     "board_table": "Scores of each model",
 }
 
@@ -85,7 +85,7 @@ VIETNAMESE = {
     "board_empty": "Chưa có điểm số. Hãy tạo bằng lệnh: python bench/run.py leaderboard --photos DIR --anime DIR",
     "board_pending": "Chưa có đánh giá của con người: nghiên cứu mù chưa được thực hiện, nên bảng này chỉ gồm số đo"
     " của máy.",
-    "board_as_of": "Tính đến {time}, commit {commit}.",
+    "board_as_of": "Tính đến {time} UTC, commit {commit}.",
     "board_table": "Điểm của từng mô hình",
 }
 
@@ -127,7 +127,7 @@ CHINESE = {
     "board_intro": "每个模型都绘制同一组测试人像；照片本身作为基线。",
     "board_empty": "还没有分数。请运行：python bench/run.py leaderboard --photos DIR --anime DIR",
     "board_pending": "人工评分尚未进行：盲测研究还没有开始，因此本表只包含机器测得的分数。",
-    "board_as_of": "截至 {time}，提交 {commit}。",
+    "board_as_of": "截至 {time} UTC，提交 {commit}。",
     "board_table": "各模型的分数",
 }
 

@@ -127,14 +127,17 @@ def _score(value: float, *, model: str, time: str) -> records.Score:
 
 
 def test_the_leaderboard_shows_table_figure_and_conditions(monkeypatch, tmp_path):
-    scores = [_score(0.5, model="<dtgan>", time="2026-01-02"), _score(1.0, model="photo", time="2026-01-03")]
+    scores = [
+        _score(0.5, model="<dtgan>", time="2026-01-02T08:00:00+00:00"),
+        _score(1.0, model="photo", time="2026-01-03T09:30:59+00:00"),
+    ]
     monkeypatch.setattr(leaderboard, "SCORES", tmp_path / "scores.jsonl")
     table, figure = leaderboard.contents(text.TEXT["en"])
     assert "python bench/run.py leaderboard" in table and figure is None
     records.append_jsonl(leaderboard.SCORES, map(records.to_row, scores))
     table, figure = leaderboard.contents(text.TEXT["en"])
     assert "&lt;dtgan&gt;" in table and "<dtgan>" not in table
-    assert "As of 2026-01-03, commit 0123456789." in table and "Human ratings are pending" in table
+    assert "As of 2026-01-03 09:30 UTC, commit 0123456789." in table and "Human ratings are pending" in table
     assert figure is not None and figure.layout.height
 
 
