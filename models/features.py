@@ -27,9 +27,12 @@ class Perceptual(nn.Module, abc.ABC):
     Attributes:
         name: What stands in every record that this network made.
         sha256: Hash of its weights.
+        grid: Stride of its first layer, in pixels. A gradient through a stride above 1 prints a pattern of that
+            period on the image, unless the image is moved at random within one period.
     """
 
     name: str
+    grid: int = 1
     mean: Tensor
     deviation: Tensor
 
@@ -96,6 +99,7 @@ class Local(Perceptual):
     """
 
     name = "vgg19-to-relu3_1+alexnet-relu3-5"
+    grid = 4
 
     def __init__(self, vgg: nn.Sequential, alexnet: nn.Sequential) -> None:
         super().__init__()
@@ -177,10 +181,10 @@ def trunk_from(file: str, trunk: nn.Sequential) -> nn.Sequential:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; NIJIGEN_WEIGHTS must name a folder that holds {file}.")
     weights = {key.removeprefix("features."): value for key, value in load_file(path).items()}
-    result = trunk.load_state_dict(weights, strict=False)
-    if result.missing_keys or result.unexpected_keys:
-        keys = (result.missing_keys + result.unexpected_keys)[:3]
-        raise CheckpointError(f"{path} does not fit torchvision's layout; the first keys that differ: {keys}.")
+    try:
+        trunk.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit torchvision's layout: {str(error).splitlines()[-1]}") from error
     return trunk
 
 

@@ -139,3 +139,15 @@ def test_calibration_scales_are_logged(hayao: DTGANObjective, batch: Batch) -> N
     figures = hayao.statistics(hayao.networks["generator"], batch)
     assert {f"scale_{name}" for name in REFERENCE} <= set(figures)
     assert isinstance(hayao.calibration, losses.Calibration)
+
+
+def test_the_grid_of_the_perceptual_network_moves_over_one_period(hayao: DTGANObjective, batch: Batch) -> None:
+    hayao.perceptual.grid = 4
+    places = set()
+    for _ in range(200):
+        hayao.jitter()
+        places.add((hayao.place[0].start, hayao.place[1].start))
+    assert places == {(top, left) for top in range(4) for left in range(4)}
+    top, left = hayao.place[0].start, hayao.place[1].start
+    moved = hayao.perceptual(batch["photo"][..., top:, left:], ("conv2_2",))
+    assert torch.equal(hayao.maps(batch["photo"], "conv2_2")["conv2_2"], moved["conv2_2"])

@@ -129,9 +129,11 @@ class DTGANObjective(Objective):
         )
         self.workers = data.pool(recipe.workers) if recipe.workers else None
         self.revision: Images | None = None
+        self.place = (slice(None), slice(None))
 
     def init(self, batch: Batch) -> Terms:
         """First phase: both tails (or the support tail alone) learn to reproduce the photo's content."""
+        self.jitter()
         raw, main = self.networks["generator"](batch["photo"])
         target = self.maps(batch["photo"], "conv4_4")["conv4_4"]
         tails = {"support": dtgan.guided_filter(raw)} | ({"main": main} if self.recipe.init_main else {})
@@ -142,6 +144,7 @@ class DTGANObjective(Objective):
 
     def paint(self, batch: Batch) -> Terms:
         """Generator's turn: every term of both tails, weighted."""
+        self.jitter()
         raw, main = self.networks["generator"](batch["photo"])
         support = dtgan.guided_filter(raw)
         jobs = self.submit(support, raw)
@@ -204,9 +207,14 @@ class DTGANObjective(Objective):
             "main_fake": 0.1 * losses.lsgan(main_judge(main), 0.0),
         }
 
+    def jitter(self) -> None:
+        """Choose where the perceptual network's grid lies in this step: the same place for all images."""
+        top, left = torch.randint(self.perceptual.grid, (2,)).tolist()
+        self.place = (slice(top, None), slice(left, None))
+
     def maps(self, images: Images, *layers: str) -> dict[str, torch.Tensor]:
         """Perceptual maps by layer."""
-        return self.perceptual(images, layers)
+        return self.perceptual(images[..., *self.place], layers)
 
     def submit(self, support: Images, raw: Images) -> list:
         """Hand the images to the worker processes and go on; without workers the jobs run when they are collected."""
