@@ -1,10 +1,11 @@
-"""L0 gradient minimisation, a batch at a time."""
+"""How the revision image is cleaned up, a batch at a time: L0 gradient minimisation, and drawn lines."""
 
 import functools
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from models.image import Images
 
@@ -51,3 +52,37 @@ def gradient_spectrum(height: int, width: int, device: torch.device) -> Float[Te
     vertical = torch.arange(height, device=device) / height
     horizontal = torch.arange(width // 2 + 1, device=device) / width
     return (2 - 2 * (2 * torch.pi * vertical).cos())[:, None] + (2 - 2 * (2 * torch.pi * horizontal).cos())[None, :]
+
+
+def ink(images: Images, amount: float) -> Images:
+    """Darken an image where its luminance has a valley or the dark side of an edge, as a pen would.
+
+    Args:
+        images: RGB in [-1, 1].
+        amount: Share of the brightness that the darkest line loses, in [0, 1]; 0 returns the image.
+
+    Returns:
+        Image of the same shape, in [-1, 1]; carries no gradient.
+
+    Source:
+        Real-time video abstraction (Winnemoller, Olsen and Gooch, 2006), section 3.2: difference of Gaussians, sigma 1
+        and 1.6 px, weight 0.98, soft threshold tanh(0.25 d) of 8-bit luminance.
+    """
+    if amount == 0:
+        return images
+    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        rgb = (images.float() + 1) / 2
+        luminance = 255 * (rgb * rgb.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+        difference = blur(luminance, 1.0) - 0.98 * blur(luminance, 1.6)
+        pen = 1 + (0.25 * difference.clamp(max=0)).tanh()
+        return 2 * rgb * (1 - amount + amount * pen) - 1
+
+
+def blur(gray: Float[Tensor, "batch 1 height width"], sigma: float) -> Float[Tensor, "batch 1 height width"]:
+    """Gaussian blur over four sigmas, separable, reflected at the border."""
+    reach = round(4 * sigma)
+    offsets = torch.arange(-reach, reach + 1, device=gray.device, dtype=gray.dtype)
+    kernel = (-(offsets**2) / (2 * sigma**2)).exp()
+    kernel = (kernel / kernel.sum()).view(1, 1, -1, 1)
+    padded = F.pad(gray, (reach, reach, reach, reach), mode="reflect")
+    return F.conv2d(F.conv2d(padded, kernel), kernel.transpose(2, 3))

@@ -1,5 +1,6 @@
 """DTGAN's phases: which weights they move, which terms they have, and where gradients may go."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,3 +152,25 @@ def test_the_grid_of_the_perceptual_network_moves_over_one_period(hayao: DTGANOb
     top, left = hayao.place[0].start, hayao.place[1].start
     moved = hayao.perceptual(batch["photo"][..., top:, left:], ("conv2_2",))
     assert torch.equal(hayao.maps(batch["photo"], "conv2_2")["conv2_2"], moved["conv2_2"])
+
+
+def test_pooled_colours_leave_lines_free_but_not_areas(hayao: DTGANObjective, batch: Batch) -> None:
+    hayao.recipe = dataclasses.replace(hayao.recipe, color_pool=8)
+    photo = torch.zeros(1, 3, 16, 16)
+    lined = photo.clone()
+    lined[..., ::2], lined[..., 1::2] = 0.1, -0.1
+    darker = photo - 0.1
+    lines, areas = (losses.color_loss(hayao.pooled(photo), hayao.pooled(image)).item() for image in (lined, darker))
+    assert lines < 1e-6 < 0.02 < areas
+    assert losses.color_loss(photo, lined).item() > 0.02
+
+
+def test_the_portrait_revision_is_flatter_and_has_lines(hayao: DTGANObjective, batch: Batch) -> None:
+    hayao.paint(batch)
+    plain = hayao.revision
+    hayao.recipe = dataclasses.replace(hayao.recipe, ink=0.8)
+    torch.manual_seed(0)
+    hayao.paint(batch)
+    assert plain is not None
+    assert hayao.revision is not None
+    assert hayao.revision.mean() < plain.mean()

@@ -83,3 +83,23 @@ def test_one_job_gives_both_images() -> None:
     segments, denoised = segmentation.segment_and_denoise(pixels, pixels, 20, (5, 6))
     assert np.array_equal(segments, segmentation.superpixels(pixels, 20))
     assert np.array_equal(denoised, segmentation.denoise(pixels, (5, 6)))
+
+
+def test_ink_draws_on_the_dark_side_of_an_edge_and_nowhere_else() -> None:
+    picture = torch.full((1, 3, 32, 32), 0.3)
+    assert torch.allclose(smoothing.ink(picture, 0.8), picture, atol=1e-6)
+    picture[..., 16:] = -0.6
+    drawn = smoothing.ink(picture, 0.8)[0, 0, 16]
+    assert torch.allclose(drawn[:16], torch.tensor(0.3), atol=1e-6)
+    assert torch.allclose(drawn[22:], torch.tensor(-0.6), atol=1e-3)
+    assert drawn[16:18].max() < -0.85
+    assert smoothing.ink(picture, 0.0) is picture
+    assert smoothing.ink(picture, 1.0).min() >= -1
+
+
+def test_blur_equals_scipy() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    picture = np.random.default_rng(0).random((24, 31)).astype(np.float32)
+    ours = smoothing.blur(torch.from_numpy(picture)[None, None], 1.6)[0, 0].numpy()
+    assert np.abs(ours - gaussian_filter(picture, 1.6, mode="mirror", radius=6)).max() < 1e-5

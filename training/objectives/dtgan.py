@@ -9,7 +9,9 @@ import functools
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import nn
+from torch.nn import functional as F
 
 from models import dtgan, features, image
 from models.image import Images
@@ -58,10 +60,16 @@ class DTGANRecipe(Recipe):
     """Weight of the support tail's adversarial loss."""
     color: float = 10.0
     """Weight of the Lab colour loss."""
+    color_pool: int = 1
+    """Side of the squares whose mean colours are compared, in pixels; above 1, lines and flat areas cost nothing."""
     total_variation: float = 0.001
     """Weight of the total variation of each tail."""
     revision: float = 50.0
     """Weight of the L1 loss of the main tail against the revision image."""
+    flatten: float = 0.005
+    """Strength of the L0 smoothing of the revision image."""
+    ink: float = 0.0
+    """How dark the lines are that are drawn into the revision image, in [0, 1]; the paper draws none."""
     smooth_fakes: float = 2.0
     """Weight of the edge-smoothed anime among the support discriminator's counter-examples."""
     white_noise: float = 0.0
@@ -152,7 +160,8 @@ class DTGANObjective(Objective):
         fake = self.maps(support, "conv4_4")["conv4_4"]
         terms = self.support_terms(batch, support, gray, fake)
         segments, denoised = (torch.cat(parts).to(support) for parts in zip(*map(self.collect, jobs), strict=True))
-        self.revision = smoothing.l0_smooth(denoised).contiguous(memory_format=torch.channels_last)
+        flat = smoothing.l0_smooth(denoised, strength=self.recipe.flatten)
+        self.revision = smoothing.ink(flat, self.recipe.ink).contiguous(memory_format=torch.channels_last)
         return terms | self.region_terms(batch, segments, fake) | self.main_terms(self.revision, main)
 
     def support_terms(self, batch: Batch, support: Images, gray: Images, fake: torch.Tensor) -> Terms:
@@ -166,7 +175,7 @@ class DTGANObjective(Objective):
             terms[f"style_{layer}"] = weight * scaled(f"style_{layer}", raw)
         logits = self.networks["support_judge"](gray)
         return terms | {
-            "color": recipe.color * losses.color_loss(batch["photo"], support),
+            "color": recipe.color * losses.color_loss(self.pooled(batch["photo"]), self.pooled(support)),
             "total_variation_support": recipe.total_variation * losses.total_variation(support),
             "adversarial_support": recipe.adversarial * losses.lsgan(logits, 0.9),
         }
@@ -206,6 +215,10 @@ class DTGANObjective(Objective):
             "main_real": 0.1 * losses.lsgan(main_judge(self.revision), 1.0),
             "main_fake": 0.1 * losses.lsgan(main_judge(main), 0.0),
         }
+
+    def pooled(self, images: Images) -> Float[torch.Tensor, "batch 3 rows columns"]:
+        """Mean colours of squares, for the colour loss."""
+        return F.avg_pool2d(images, self.recipe.color_pool)
 
     def jitter(self) -> None:
         """Choose where the perceptual network's grid lies in this step: the same place for all images."""
