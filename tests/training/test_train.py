@@ -63,7 +63,7 @@ def killed(folder: Path) -> Path:
 
 def test_continuing_a_killed_run_gives_the_same_bits(killed: Path) -> None:
     done = checkpoint.read(killed / "run" / loop.STATE)[1]["step"]
-    last = str(int(done) + 5)
+    last = str(int(done) + 12)
     finish(start(killed, "run", "--steps", last, "--save-every", "3"))
     finish(start(killed, "whole", "--steps", last, "--save-every", "1000"))
     resumed, whole = (load_file(killed / out / loop.STATE) for out in ("run", "whole"))
