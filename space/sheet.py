@@ -9,7 +9,7 @@ from models import image
 from models.image import Images
 from space import convert, gallery
 
-SIDE, GAP = 256, 8
+SIDE, GAP = 176, 8
 
 
 def sheet(model: str) -> Images:
