@@ -1,6 +1,7 @@
 """How long one photo takes."""
 
 import dataclasses
+import importlib.util
 import sys
 import tempfile
 import time
@@ -161,6 +162,9 @@ def main(arguments: list[str]) -> int:
 
     if not arguments:
         sys.stderr.write("usage: python -m bench.speed NAME [SIZE ...]; NAME is a card or a checkpoint folder.\n")
+        return 2
+    if importlib.util.find_spec("onnxruntime") is None:
+        sys.stderr.write("the comparison needs onnxruntime: pip install -r requirements-dev.txt\n")
         return 2
     try:
         network = registry.load(arguments[0]).network

@@ -35,6 +35,7 @@ UNFINISHED = re.compile(
     r"\bTO" r"DO\b|\bFIX" r"ME\b|\bNotImplemented" r"Error\b|\bplace" r"holder\b(?!=)"
 )  # gradio has an argument of that name
 MACHINE_PATH = re.compile(r"(?<![\w.$~}/-])/(?:home|mnt|opt|root|tmp|work)/\w|[A-Z]:\\Users|\.\./" r"shared")
+OPTIONAL = {"onnxruntime"}  # the peer of `python -m bench.speed`, which says how to install it
 README_SECTIONS = ("set.?up|install|start", "train", "bench", "add.* model", "tree|files", "leaderboard")
 README_COMMANDS = (
     "python -m venv .venv && . .venv/bin/activate && pip install -r requirements.txt && python app.py",
@@ -168,7 +169,7 @@ def test_menus_and_reports_do_not_load_torch(module):
 )
 def test_every_imported_package_is_required(paths, files):
     allowed, owners = requirements(*files), metadata.packages_distributions()
-    ours = {*PACKAGES, "app", "tests", *sys.stdlib_module_names}
+    ours = {*PACKAGES, *OPTIONAL, "app", "tests", *sys.stdlib_module_names}
     missing = {}
     for path in paths:
         for name in imported_packages(path) - ours:
