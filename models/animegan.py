@@ -283,6 +283,7 @@ def initialize_he(module: nn.Module) -> None:
 
 V1 = "AnimeGAN (Chen, Liu and Chen, 2020), https://doi.org/10.1007/978-981-15-5577-0_18"
 V2 = "AnimeGANv2 (Chen and Liu, 2020), https://github.com/TachibanaYoshino/AnimeGANv2"
+RESEARCH = "research use only (the anime training set is research-only)"
 CARDS = (
     ModelCard(
         name="animegan",
@@ -313,5 +314,35 @@ CARDS = (
         paper=V2,
         licence="architecture only",
         note="Smallest of the family; its skips became DTGAN's.",
+    ),
+    ModelCard(
+        name="animegan-portrait",
+        title="AnimeGAN, portraits",
+        task="translate",
+        build=AnimeGAN,
+        multiple=4,
+        paper=V1,
+        licence=RESEARCH,
+        note="The first version, trained on face photos and anime faces.",
+    ),
+    ModelCard(
+        name="animeganv2-portrait",
+        title="AnimeGANv2, portraits",
+        task="translate",
+        build=AnimeGANv2,
+        multiple=4,
+        paper=V2,
+        licence=RESEARCH,
+        note="The second version, trained on face photos and anime faces.",
+    ),
+    ModelCard(
+        name="animeganv2-lite-portrait",
+        title="AnimeGANv2 lite, portraits",
+        task="translate",
+        build=AnimeGANv2Lite,
+        multiple=8,
+        paper=V2,
+        licence=RESEARCH,
+        note="The smallest of the family, trained on face photos and anime faces.",
     ),
 )

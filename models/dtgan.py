@@ -265,4 +265,14 @@ CARDS = (
         licence="research use only (the anime training set is research-only)",
         note="Trained on face photos and anime faces; keeps the person and draws flat colours and lines.",
     ),
+    ModelCard(
+        name="dtgan-illust",
+        title="DTGAN, open illustrations",
+        task="translate",
+        build=DTGAN,
+        multiple=8,
+        paper=PAPER,
+        licence="CC BY 4.0 (trained on CC BY and CC0 illustrations and public-domain photos)",
+        note="Trained on openly licensed pictures only, so its weights may be used freely.",
+    ),
 )

@@ -28,7 +28,7 @@ class Perceptual(nn.Module, abc.ABC):
         name: What stands in every record that this network made.
         sha256: Hash of its weights.
         grid: Stride of its first layer, in pixels. A gradient through a stride above 1 prints a pattern of that
-            period on the image, unless the image is moved at random within one period.
+            period on the image, unless `move` shifts it at random within one period.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Perceptual(nn.Module, abc.ABC):
 
     def __init__(self) -> None:
         super().__init__()
+        self.place = (slice(0, None), slice(0, None))
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1), persistent=False)
 
@@ -49,9 +50,14 @@ class Perceptual(nn.Module, abc.ABC):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def normalize(self, images: Images) -> Float[Tensor, "batch 3 height width"]:
-        """Bring RGB in [-1, 1] to the statistics that torchvision's ImageNet weights expect."""
-        return ((images + 1) / 2 - self.mean) / self.deviation
+    def move(self) -> None:
+        """Choose at random where the grid lies from now on, the same place for all images: once per training step."""
+        top, left = torch.randint(self.grid, (2,)).tolist()
+        self.place = (slice(top, None), slice(left, None))
+
+    def normalize(self, images: Images) -> Float[Tensor, "batch 3 rows columns"]:
+        """Bring RGB in [-1, 1] to the statistics of ImageNet, as torchvision does, cut where the grid lies."""
+        return ((images[..., *self.place] + 1) / 2 - self.mean) / self.deviation
 
     @abc.abstractmethod
     def forward(self, images: Images, wanted: tuple[str, ...]) -> dict[str, Features]:

@@ -25,11 +25,12 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 Pixels = UInt8[np.ndarray, "count side side 3"]
 
 
-def files(folder: Path) -> list[Path]:
+def files(folder: Path, licences: Sequence[str] = ()) -> list[Path]:
     """List the training images of a folder, by name.
 
     Args:
         folder: Where a SOURCES.csv stands, only its rows whose split is "train" count.
+        licences: Take only rows whose licence_class is one of these; empty for all images.
 
     Raises:
         RecipeError: No folder, or no image in it.
@@ -40,7 +41,13 @@ def files(folder: Path) -> list[Path]:
     if sources.is_file():
         with sources.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
-        found = [folder / row["file"] for row in rows if row.get("split", "train") == "train"]
+        rows = [row for row in rows if row.get("split", "train") == "train"]
+        found = [folder / row["file"] for row in rows if not licences or row.get("licence_class") in licences]
+    elif licences:
+        raise RecipeError(
+            f"{folder} has no SOURCES.csv; this recipe takes only images whose licence_class there is one of: "
+            f"{', '.join(licences)}. Add that file, or train another recipe."
+        )
     else:
         found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
     if not found:
@@ -63,6 +70,24 @@ class Derived:
     settings: str
 
 
+def superpixels(min_size: int) -> Derived:
+    """Superpixels of photos, none smaller than `min_size` pixels."""
+    make = functools.partial(segmentation.superpixels, min_size=min_size)
+    return Derived(name="segments", make=make, settings=f"5-0.8-{min_size}")
+
+
+def smooth_edges(white_noise: float) -> Derived:
+    """Drawings that are blurred along their edges, with a share of white pixels."""
+    make = functools.partial(segmentation.smooth_edges, white_noise=white_noise)
+    return Derived(name="smooth", make=make, settings=f"{white_noise}")
+
+
+def prepared(path: Path, version: Derived, side: int) -> Path:
+    """Where a prepared version of an image lies: its name tells what made it, and from which bytes."""
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    return path.parent / f"{version.name}-{side}-{version.settings}" / f"{path.stem}-{content[:16]}.png"
+
+
 class Dataset:
     """Images of one folder and their derived versions, all squares of one side.
 
@@ -71,7 +96,8 @@ class Dataset:
         paths: Files; larger sides are cropped around the centre.
         side: Side of the squares, in pixels.
         cache: Folder for the arrays.
-        derived: Versions that are cropped and mirrored together with the images.
+        derived: Versions that are cropped and mirrored together with the images; those that training.prepare left
+            beside the images are read, others are made.
     """
 
     def __init__(
@@ -82,7 +108,7 @@ class Dataset:
         self.arrays = {name: stored(cache / f"{name}-{self.digest[:16]}-{side}.npy", lambda: squares(paths, side))}
         for version in derived:
             path = cache / f"{version.name}-{self.digest[:16]}-{side}-{version.settings}.npy"
-            self.arrays[version.name] = stored(path, functools.partial(mapped, version.make, self.arrays[name]))
+            self.arrays[version.name] = stored(path, functools.partial(derive, version, paths, self.arrays[name]))
 
     def indices(self, position: int, count: int, seed: int) -> list[int]:
         """Which images stand at `count` places from `position` on of an endless, reshuffled sequence."""
@@ -164,9 +190,13 @@ def squares(paths: Sequence[Path], side: int) -> Pixels:
 def square(path: Path, side: int) -> UInt8[np.ndarray, "side side 3"]:
     """Read one image as a square."""
     try:
-        picture = image.read(path)
+        return centre(image.read(path), side)
     except image.ImageError as error:
         raise RecipeError(f"{path}: {error}") from error
+
+
+def centre(picture: Images, side: int) -> UInt8[np.ndarray, "side side 3"]:
+    """Resize the shorter side of one image, and crop around the centre."""
     height, width = picture.shape[-2:]
     scale = side / min(height, width)
     if scale != 1:
@@ -176,13 +206,25 @@ def square(path: Path, side: int) -> UInt8[np.ndarray, "side side 3"]:
     return image.to_uint8(picture[..., top : top + side, left : left + side])[0]
 
 
+def derive(version: Derived, paths: Sequence[Path], pixels: Pixels) -> Pixels:
+    """Read the prepared version of every image, or make all where one is missing."""
+    side = pixels.shape[1]
+    places = [prepared(path, version, side) for path in paths]
+    if all(place.is_file() for place in places):
+        log.info("taking %d prepared %s", len(places), version.name)
+        return squares(places, side)
+    return mapped(version.make, pixels)
+
+
 def mapped(make: Callable[[np.ndarray], np.ndarray], pixels: Pixels) -> Pixels:
     """Apply a function to every image of an array, in as many processes as there are cores."""
     with pool(os.cpu_count() or 1) as workers:
         return np.stack(list(workers.map(make, pixels, chunksize=16)))
 
 
-def pool(workers: int) -> concurrent.futures.ProcessPoolExecutor:
-    """Start processes that share nothing with this one and use one thread each."""
+def pool(
+    workers: int, *, begin: Callable[[], None] = segmentation.use_one_thread
+) -> concurrent.futures.ProcessPoolExecutor:
+    """Start processes that share nothing with this one and use one thread each; every one calls `begin` first."""
     context = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(workers, context, initializer=segmentation.use_one_thread)
+    return concurrent.futures.ProcessPoolExecutor(workers, context, initializer=begin)

@@ -3,12 +3,14 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from models.image import Images
 from models.layers import Features
 
 Scalar = Float[Tensor, ""]
 GRAY = (0.2989, 0.587, 0.114)
+YUV = ((0.299, 0.587, 0.114), (-0.14714119, -0.28886916, 0.43601035), (0.61497538, -0.51496512, -0.10001026))
 # Linear RGB to CIE XYZ of sRGB, each row divided by the D65 white (2 degree observer).
 XYZ_OVER_WHITE = (
     (0.412453 / 0.95047, 0.357580 / 0.95047, 0.180423 / 0.95047),
@@ -52,23 +54,43 @@ def centered(features: Features) -> Features:
     return features.float() - features.float().mean(dim=(2, 3), keepdim=True)
 
 
-def style_loss(domain: Features, fake: Features) -> Scalar:
-    """Mean absolute difference of the Gram matrices of two centred maps.
+def style_loss(domain: Features, fake: Features, *, center: bool = True) -> Scalar:
+    """Mean absolute difference of the Gram matrices of two maps.
 
     Args:
         domain: Map of gray pictures of the domain (B, C, H, W).
-        fake: The same layer's map of the gray fakes.
+        fake: The same layer's map of the fakes; DTGAN makes them gray too.
+        center: Subtract the spatial means first.
 
     Source:
-        DTGAN, section 3: "decentralised" Gram matrices. Its division by C is covered by `Calibration`.
+        DTGAN, section 3: "decentralised" Gram matrices; its division by C is covered by `Calibration`. AnimeGAN,
+        section 3.2: plain ones.
     """
-    return (gram(centered(domain)) - gram(centered(fake))).abs().mean()
+    if center:
+        domain, fake = centered(domain), centered(fake)
+    return (gram(domain) - gram(fake)).abs().mean()
 
 
 def gray(images: Images) -> Images:
     """Luminance (0.2989, 0.587, 0.114), repeated over the three channels."""
     weights = images.new_tensor(GRAY).view(1, 3, 1, 1)
     return (images * weights).sum(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+
+
+def yuv(images: Images) -> Images:
+    """RGB in [-1, 1] to BT.601 YUV: Y in [0, 1], U and V about [-0.44, 0.44] and [-0.62, 0.62]."""
+    with torch.autocast(images.device.type, enabled=False):
+        return torch.einsum("ij,bjhw->bihw", images.new_tensor(YUV, dtype=torch.float32), (images.float() + 1) / 2)
+
+
+def yuv_loss(photo: Images, fake: Images) -> Scalar:
+    """Ask that the colours of the photo stay: |dY| plus the Huber losses of U and V, averaged over pixels.
+
+    Source:
+        AnimeGAN (Chen, Liu and Chen, 2019), section 3.2, its colour reconstruction term; delta 1, as released.
+    """
+    (y, u, v), (own_y, own_u, own_v) = yuv(photo).unbind(1), yuv(fake).unbind(1)
+    return (y - own_y).abs().mean() + F.huber_loss(own_u, u) + F.huber_loss(own_v, v)
 
 
 def lab(images: Images) -> Images:
@@ -103,6 +125,12 @@ def total_variation(images: Images) -> Scalar:
     vertical = images[..., 1:, :] - images[..., :-1, :]
     horizontal = images[..., :, 1:] - images[..., :, :-1]
     return vertical.square().mean() / 2 + horizontal.square().mean() / 2
+
+
+def saturated(images: Images) -> float:
+    """Share of pixels in which every channel is nearly black, or every channel nearly white: a figure, no loss."""
+    extreme = (images > 0.98).all(dim=1) | (images < -0.98).all(dim=1)
+    return float(extreme.float().mean())
 
 
 class Calibration(torch.nn.Module):

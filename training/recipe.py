@@ -22,6 +22,8 @@ class Recipe(abc.ABC):
 
     card: ClassVar[str]
     """Model card that a checkpoint of this recipe belongs to."""
+    licences: ClassVar[tuple[str, ...]] = ()
+    """Licence classes in SOURCES.csv that may be trained on; empty for any."""
 
     photos: Path
     """Folder of photos; a SOURCES.csv in it limits training to the rows whose split is "train"."""
@@ -57,6 +59,11 @@ class Recipe(abc.ABC):
     """State file of another run to take the networks from; optimisers and steps start anew (also: --from)."""
     push: str = ""
     """Hub repository "owner/name" that receives the finished checkpoint."""
+
+    @property
+    def side(self) -> int:
+        """Side of the loaded images, before the crop, in pixels."""
+        return round(self.size * (1 + self.margin))
 
     @abc.abstractmethod
     def objective(self) -> "Objective":

@@ -1,13 +1,16 @@
-"""How the revision image is cleaned up, a batch at a time: L0 gradient minimisation, and drawn lines."""
+"""How a picture is flattened and given lines, a batch at a time: L0 gradient minimisation, and ink."""
 
 import functools
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from models import image
 from models.image import Images
+from training import segmentation
 
 
 def l0_smooth(images: Images, *, strength: float = 0.005, growth: float = 2.0, ceiling: float = 1e5) -> Images:
@@ -77,6 +80,21 @@ def ink(images: Images, amount: float) -> Images:
         difference = blur(luminance, 1.0) - 0.98 * blur(luminance, 1.6)
         pen = 1 + (0.25 * (difference + 2.5).clamp(max=0)).tanh()
         return 2 * rgb * (1 - amount + amount * pen) - 1
+
+
+def draw(
+    pixels: UInt8[np.ndarray, "height width 3"], *, flatten: float, amount: float, denoised: tuple[int, int] = (10, 10)
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Turn a photo into a flat picture with lines, without any learning: denoise, `l0_smooth`, `ink`.
+
+    Args:
+        pixels: RGB, (H, W, 3).
+        flatten: Strength of the L0 smoothing.
+        amount: Of the ink.
+        denoised: Strength of the non-local means for luminance and colour.
+    """
+    quiet = image.from_uint8(segmentation.denoise(pixels, denoised)[None])
+    return image.to_uint8(ink(l0_smooth(quiet, strength=flatten), amount))[0]
 
 
 def blur(gray: Float[Tensor, "batch 1 height width"], sigma: float) -> Float[Tensor, "batch 1 height width"]:

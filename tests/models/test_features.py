@@ -96,3 +96,18 @@ def test_a_sha256_follows_the_weights(trunk: torch.nn.Sequential) -> None:
     with torch.no_grad():
         next(trunk.parameters()).add_(1)
     assert features.VGG19(trunk).sha256 != first
+
+
+def test_the_grid_moves_over_one_period_and_stays_until_the_next_move(
+    images: torch.Tensor, trunk: torch.nn.Sequential
+) -> None:
+    network = features.VGG19(trunk)
+    network.grid = 4
+    places = set()
+    for _ in range(200):
+        network.move()
+        places.add((network.place[0].start, network.place[1].start))
+    assert places == {(top, left) for top in range(4) for left in range(4)}
+    top, left = network.place[0].start, network.place[1].start
+    cut = features.VGG19(trunk)(images[..., top:, left:], ("conv2_2",))
+    assert torch.equal(network(images, ("conv2_2",))["conv2_2"], cut["conv2_2"])

@@ -84,3 +84,16 @@ def test_larger_pictures_are_resized_and_cropped_around_the_centre(tmp_path: Pat
     wide[..., 80:160] = 1.0
     (tmp_path / "wide.png").write_bytes(image.png(wide))
     assert (data.square(tmp_path / "wide.png", 64)[:, 2:-2] > 250).all()
+
+
+def test_a_recipe_may_ask_for_licences(folder: Path) -> None:
+    folder = folder / "photos"
+    images = sorted(path.name for path in folder.glob("*.png"))
+    rows = [f"{name},train,{'pd' if index == 1 else 'research-only'}" for index, name in enumerate(images)]
+    (folder / "SOURCES.csv").write_text("\n".join(["file,split,licence_class", *rows]))
+    assert [path.name for path in data.files(folder, ("pd", "cc0"))] == [images[1]]
+    with pytest.raises(RecipeError, match="no training image"):
+        data.files(folder, ("cc0",))
+    (folder / "SOURCES.csv").unlink()
+    with pytest.raises(RecipeError, match="licence_class there is one of: pd"):
+        data.files(folder, ("pd",))

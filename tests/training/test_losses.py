@@ -107,3 +107,24 @@ def test_gradient_of_a_scaled_term_is_scaled() -> None:
     calibration("content", value).backward()
     assert value.grad is not None
     assert math.isclose(value.grad.item(), 0.125)
+
+
+def test_yuv_equals_scikit_image() -> None:
+    picture = images(side=32)
+    ours = losses.yuv(picture).permute(0, 2, 3, 1).numpy()
+    theirs = color.rgb2yuv(((picture + 1) / 2).permute(0, 2, 3, 1).double().numpy())
+    assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_yuv_loss_by_hand() -> None:
+    black, white = -torch.ones(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
+    assert losses.yuv_loss(black, white).item() == pytest.approx(1, abs=1e-5)
+    assert losses.yuv_loss(white, white).item() == 0
+    red = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    assert losses.yuv_loss(black, red).item() == pytest.approx(0.299 + 0.14714119**2 / 2 + 0.61497538**2 / 2, rel=1e-5)
+
+
+def test_plain_gram_matrices_see_brightness() -> None:
+    features = images()
+    assert losses.style_loss(features, features + 0.7, center=False).item() > 0.01
+    assert losses.style_loss(features, features, center=False).item() == 0

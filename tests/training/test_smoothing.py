@@ -103,3 +103,13 @@ def test_blur_equals_scikit_image() -> None:
     picture = np.random.default_rng(0).random((24, 31)).astype(np.float32)
     ours = smoothing.blur(torch.from_numpy(picture)[None, None], 1.6)[0, 0].numpy()
     assert np.abs(ours - gaussian(picture, 1.6, mode="mirror", truncate=4.0)).max() < 1e-5
+
+
+def test_a_drawn_photo_is_flatter_and_has_lines() -> None:
+    pixels = np.full((64, 64, 3), 200, np.uint8)
+    pixels[:, 32:] = 90
+    noisy = np.clip(pixels + np.random.default_rng(0).normal(0, 3, pixels.shape), 0, 255).astype(np.uint8)
+    drawn = smoothing.draw(noisy, flatten=0.01, amount=0.8)
+    assert drawn.shape == pixels.shape
+    assert drawn[:, 4:24].std() < 1 < noisy[:, 4:24].std()
+    assert drawn[32, 32].max() < 60  # the pen, on the dark side

@@ -1,5 +1,6 @@
 """The command: a run from nothing, its folder, exact continuation, and refusals."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -95,7 +96,7 @@ def test_a_run_folder_holds_what_a_reader_needs(folder: Path) -> None:
 
 def test_a_run_does_not_continue_with_other_settings(folder: Path, capsys: pytest.CaptureFixture) -> None:
     finish(start(folder, "run", "--steps", "1"))
-    process = start(folder, "run", "--steps", "2", "--rate", "0.1")
+    process = start(folder, "run", "--steps", "2", "--rates", "0.1", "0.1")
     assert "other settings" in process.communicate(timeout=120)[1]
     assert process.returncode == 2
 
@@ -103,7 +104,7 @@ def test_a_run_does_not_continue_with_other_settings(folder: Path, capsys: pytes
 def test_networks_of_another_run_can_be_taken_over(folder: Path) -> None:
     finish(start(folder, "first", "--steps", "3"))
     state = folder / "first" / loop.STATE
-    finish(start(folder, "second", "--steps", "1", "--rate", "1e-9", "--init-rate", "1e-9", "--from", str(state)))
+    finish(start(folder, "second", "--steps", "1", "--rates", "1e-9", "1e-9", "--from", str(state)))
     one, two = load_file(state), load_file(folder / "second" / loop.STATE)
     key = "module.generator.painter.encoder.x0.conv.weight"
     assert torch.allclose(one[key], two[key], atol=1e-6)
@@ -166,3 +167,8 @@ def test_a_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_recipe_errors_are_value_errors() -> None:
     assert issubclass(RecipeError, ValueError)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_has_at_most_thirty_flags(name: str) -> None:
+    assert len(dataclasses.fields(RECIPES[name])) <= 30

@@ -1,6 +1,6 @@
 """One file per method; this is the list of all named recipes."""
 
-from training.objectives import dtgan
+from training.objectives import animegan, dtgan
 from training.recipe import Recipe
 
-RECIPES: dict[str, type[Recipe]] = {**dtgan.RECIPES}
+RECIPES: dict[str, type[Recipe]] = {**animegan.RECIPES, **dtgan.RECIPES}

@@ -9,12 +9,11 @@ import functools
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
 from torch import nn
-from torch.nn import functional as F
 
 from models import dtgan, features, image
 from models.image import Images
+from models.layers import Features
 from training import data, losses, segmentation, smoothing
 from training.objective import Adam, Batch, Objective, Phase, Terms
 from training.recipe import Recipe
@@ -40,44 +39,37 @@ class DTGANRecipe(Recipe):
 
     card: ClassVar[str] = "dtgan"
 
+    init_main: ClassVar[bool] = True
+    """Whether the main tail takes part in the first phase."""
+    total_variation: ClassVar[float] = 0.001
+    """Weight of the total variation of each tail."""
+    white_noise: ClassVar[float] = 0.0
+    """Share of white pixels in the edge-smoothed anime."""
+    min_region: ClassVar[int] = 50
+    """Smallest superpixel, in pixels of an image that is loaded at 256 px."""
+
     init_steps: int = 1_000
     """Steps of the first phase, which only copies the photo's content."""
-    init_main: bool = True
-    """Whether the main tail takes part in the first phase."""
-    init_rate: float = 2e-4
-    """Learning rate of the first phase."""
-    rate: float = 1e-4
-    """Learning rate of generator and discriminators afterwards."""
+    rates: tuple[float, float] = (2e-4, 1e-4)
+    """Learning rates: of the first phase, and of generator and discriminators afterwards."""
     content: float = 0.5
     """Weight of the content loss of the support tail."""
     style: tuple[float, float, float] = (0.1, 5.0, 25.0)
     """Weights of the style loss at conv2_2, conv3_3 and conv4_4."""
-    region_own: float = 0.2
-    """Weight of the region loss against the superpixels of the support tail's own output."""
-    region_photo: float = 0.2
-    """Weight of the region loss against the superpixels of the photo."""
+    region: tuple[float, float] = (0.2, 0.2)
+    """Weights of the region loss: against the superpixels of the support tail's own output, and of the photo."""
     adversarial: float = 1.0
     """Weight of the support tail's adversarial loss."""
     color: float = 10.0
     """Weight of the Lab colour loss."""
-    color_pool: int = 1
-    """Side of the squares whose mean colours are compared, in pixels; above 1, lines and flat areas cost nothing."""
-    total_variation: float = 0.001
-    """Weight of the total variation of each tail."""
-    revision: float = 50.0
-    """Weight of the L1 loss of the main tail against the revision image."""
     flatten: float = 0.005
     """Strength of the L0 smoothing of the revision image."""
     ink: float = 0.0
     """How dark the lines are that are drawn into the revision image, in [0, 1]; the paper draws none."""
-    smooth_fakes: float = 2.0
-    """Weight of the edge-smoothed anime among the support discriminator's counter-examples."""
-    white_noise: float = 0.0
-    """Share of white pixels in the edge-smoothed anime."""
-    min_region: int = 50
-    """Smallest superpixel, in pixels of an image that is loaded at 256 px."""
     denoise: tuple[int, int] = (5, 6)
     """Strength of the non-local means for luminance and colour."""
+    smooth_fakes: float = 2.0
+    """Weight of the edge-smoothed anime among the support discriminator's counter-examples."""
 
     def objective(self) -> "DTGANObjective":
         """Make the networks and phases of this recipe."""
@@ -86,24 +78,12 @@ class DTGANRecipe(Recipe):
     def data(self) -> data.Data:
         """Read both sets, with superpixels of the photos and smoothed edges of the anime."""
         side, cache = self.side, self.out / "cache"
-        segments = data.Derived(
-            name="segments",
-            make=functools.partial(segmentation.superpixels, min_size=self.min_size),
-            settings=f"5-0.8-{self.min_size}",
+        segments, smooth = data.superpixels(self.min_size), data.smooth_edges(self.white_noise)
+        photos = data.Dataset(
+            "photo", data.files(self.photos, self.licences), side=side, cache=cache, derived=(segments,)
         )
-        smooth = data.Derived(
-            name="smooth",
-            make=functools.partial(segmentation.smooth_edges, white_noise=self.white_noise),
-            settings=f"{self.white_noise}",
-        )
-        photos = data.Dataset("photo", data.files(self.photos), side=side, cache=cache, derived=(segments,))
-        anime = data.Dataset("anime", data.files(self.anime), side=side, cache=cache, derived=(smooth,))
+        anime = data.Dataset("anime", data.files(self.anime, self.licences), side=side, cache=cache, derived=(smooth,))
         return data.Data((photos, anime), self)
-
-    @property
-    def side(self) -> int:
-        """Side of the loaded images, before the crop, in pixels."""
-        return round(self.size * (1 + self.margin))
 
     @property
     def min_size(self) -> int:
@@ -133,36 +113,31 @@ class DTGANObjective(Objective):
         self.frozen = nn.ModuleDict({"perceptual": self.perceptual})
         judges = ("support_judge", "main_judge")
         begin = recipe.init_steps
+        first, then = (Adam(rate=rate) for rate in recipe.rates)
         self.phases = (
-            Phase(name="init", moves=("generator",), optimizer=Adam(rate=recipe.init_rate), loss=self.init, stop=begin),
-            Phase(
-                name="generator", moves=("generator",), optimizer=Adam(rate=recipe.rate), loss=self.paint, start=begin
-            ),
-            Phase(name="judges", moves=judges, optimizer=Adam(rate=recipe.rate), loss=self.judge, start=begin),
+            Phase(name="init", moves=("generator",), optimizer=first, loss=self.init, stop=begin),
+            Phase(name="generator", moves=("generator",), optimizer=then, loss=self.paint, start=begin),
+            Phase(name="judges", moves=judges, optimizer=then, loss=self.judge, start=begin),
         )
         self.workers = data.pool(recipe.workers) if recipe.workers else None
         self.revision: Images | None = None
-        self.place = (slice(None), slice(None))
 
     def init(self, batch: Batch) -> Terms:
         """First phase: both tails (or the support tail alone) learn to reproduce the photo's content."""
-        self.jitter()
+        self.perceptual.move()
         raw, main = self.networks["generator"](batch["photo"])
-        target = self.maps(batch["photo"], "conv4_4")["conv4_4"]
+        target = self.deep(batch["photo"])
         tails = {"support": dtgan.guided_filter(raw)} | ({"main": main} if self.recipe.init_main else {})
-        return {
-            f"content_{name}": losses.content_loss(target, self.maps(fake, "conv4_4")["conv4_4"])
-            for name, fake in tails.items()
-        }
+        return {f"content_{name}": losses.content_loss(target, self.deep(fake)) for name, fake in tails.items()}
 
     def paint(self, batch: Batch) -> Terms:
         """Generator's turn: every term of both tails, weighted."""
-        self.jitter()
+        self.perceptual.move()
         raw, main = self.networks["generator"](batch["photo"])
         support = dtgan.guided_filter(raw)
         jobs = self.submit(support, raw)
         gray = losses.gray(support)
-        fake = self.maps(support, "conv4_4")["conv4_4"]
+        fake = self.deep(support)
         terms = self.support_terms(batch, support, gray, fake)
         segments, denoised = (torch.cat(parts).to(support) for parts in zip(*map(self.collect, jobs), strict=True))
         flat = smoothing.l0_smooth(denoised, strength=self.recipe.flatten)
@@ -172,15 +147,15 @@ class DTGANObjective(Objective):
     def support_terms(self, batch: Batch, support: Images, gray: Images, fake: torch.Tensor) -> Terms:
         """Content, style, colour, smoothness and adversarial terms of the support tail."""
         recipe, scaled = self.recipe, self.calibration
-        photo = self.maps(batch["photo"], "conv4_4")["conv4_4"]
-        domain, own = self.maps(losses.gray(batch["anime"]), *STYLE_LAYERS), self.maps(gray, *STYLE_LAYERS)
+        photo = self.deep(batch["photo"])
+        domain, own = self.perceptual(losses.gray(batch["anime"]), STYLE_LAYERS), self.perceptual(gray, STYLE_LAYERS)
         terms = {"content": recipe.content * scaled("content", losses.content_loss(photo, fake))}
         for layer, weight in zip(STYLE_LAYERS, recipe.style, strict=True):
             raw = losses.style_loss(domain[layer], own[layer])
             terms[f"style_{layer}"] = weight * scaled(f"style_{layer}", raw)
         logits = self.networks["support_judge"](gray)
         return terms | {
-            "color": recipe.color * losses.color_loss(self.pooled(batch["photo"]), self.pooled(support)),
+            "color": recipe.color * losses.color_loss(batch["photo"], support),
             "total_variation_support": recipe.total_variation * losses.total_variation(support),
             "adversarial_support": recipe.adversarial * losses.lsgan(logits, 0.9),
         }
@@ -188,19 +163,19 @@ class DTGANObjective(Objective):
     def region_terms(self, batch: Batch, segments: Images, fake: torch.Tensor) -> Terms:
         """Ask the support tail for flat regions: like the superpixels of its own output, and like the photo's."""
         recipe = self.recipe
-        own = losses.content_loss(self.maps(segments, "conv4_4")["conv4_4"], fake)
-        photo = losses.content_loss(self.maps(batch["segments"], "conv4_4")["conv4_4"], fake)
+        own = losses.content_loss(self.deep(segments), fake)
+        photo = losses.content_loss(self.deep(batch["segments"]), fake)
         return {
-            "region_own": recipe.region_own * self.calibration("region_own", own),
-            "region_photo": recipe.region_photo * self.calibration("region_photo", photo),
+            "region_own": recipe.region[0] * self.calibration("region_own", own),
+            "region_photo": recipe.region[1] * self.calibration("region_photo", photo),
         }
 
     def main_terms(self, revision: Images, main: Images) -> Terms:
         """Revision, smoothness and adversarial terms of the main tail."""
-        target, fake = self.maps(revision, "conv4_4")["conv4_4"], self.maps(main, "conv4_4")["conv4_4"]
+        target, fake = self.deep(revision), self.deep(main)
         perceptual = self.calibration("revision_perceptual", losses.content_loss(target, fake))
         return {
-            "revision": self.recipe.revision * (revision - main).abs().mean(),
+            "revision": 50 * (revision - main).abs().mean(),
             "revision_perceptual": 0.5 * perceptual,
             "total_variation_main": self.recipe.total_variation * losses.total_variation(main),
             "adversarial_main": 0.02 * losses.lsgan(self.networks["main_judge"](main), 1.0),
@@ -221,18 +196,9 @@ class DTGANObjective(Objective):
             "main_fake": 0.1 * losses.lsgan(main_judge(main), 0.0),
         }
 
-    def pooled(self, images: Images) -> Float[torch.Tensor, "batch 3 rows columns"]:
-        """Mean colours of squares, for the colour loss."""
-        return F.avg_pool2d(images, self.recipe.color_pool)
-
-    def jitter(self) -> None:
-        """Choose where the perceptual network's grid lies in this step: the same place for all images."""
-        top, left = torch.randint(self.perceptual.grid, (2,)).tolist()
-        self.place = (slice(top, None), slice(left, None))
-
-    def maps(self, images: Images, *layers: str) -> dict[str, torch.Tensor]:
-        """Perceptual maps by layer."""
-        return self.perceptual(images[..., *self.place], layers)
+    def deep(self, images: Images) -> Features:
+        """The perceptual map behind content, region and revision losses."""
+        return self.perceptual(images, ("conv4_4",))["conv4_4"]
 
     def submit(self, support: Images, raw: Images) -> list:
         """Hand the images to the worker processes and go on; without workers the jobs run when they are collected."""
@@ -261,7 +227,7 @@ class DTGANObjective(Objective):
     def statistics(self, averaged: nn.Module, batch: Batch) -> dict[str, float]:
         """Share of saturated pixels: burnt highlights and blotches show here first."""
         _, fake = averaged(batch["photo"])
-        return {"saturated": saturated(fake), "saturated_photo": saturated(batch["photo"])} | {
+        return {"saturated": losses.saturated(fake), "saturated_photo": losses.saturated(batch["photo"])} | {
             f"scale_{name}": self.calibration.scale(name) for name in REFERENCE
         }
 
@@ -276,12 +242,6 @@ class DTGANObjective(Objective):
             self.workers.shutdown(cancel_futures=True)
 
 
-def saturated(images: Images) -> float:
-    """Share of pixels in which every channel is nearly black, or every channel nearly white."""
-    extreme = (images > 0.98).all(dim=1) | (images < -0.98).all(dim=1)
-    return float(extreme.float().mean())
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hayao(DTGANRecipe):
     """The paper's Hayao model: 100 epochs of 832 steps, the first five on content only."""
@@ -294,24 +254,24 @@ class Hayao(DTGANRecipe):
 class Shinkai(Hayao):
     """The paper's Shinkai model."""
 
-    init_main: bool = False
+    init_main: ClassVar[bool] = False
+    total_variation: ClassVar[float] = 0.0001
+    white_noise: ClassVar[float] = 0.1
+    min_region: ClassVar[int] = 100
+
     style: tuple[float, float, float] = (0.1, 2.0, 28.0)
-    region_own: float = 0.8
-    region_photo: float = 0.5
+    region: tuple[float, float] = (0.8, 0.5)
     color: float = 8.0
-    total_variation: float = 0.0001
-    smooth_fakes: float = 5.0
-    white_noise: float = 0.1
-    min_region: int = 100
     denoise: tuple[int, int] = (7, 6)
+    smooth_fakes: float = 5.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Portrait(DTGANRecipe):
     """Faces, unpaired: crops of 128 px out of 256 px images, mirrored, averaged.
 
-    Departs from the paper where training/LOG.md says so: colours are compared by area, and the revision image is
-    flatter and has drawn lines.
+    Departs from the paper where training/LOG.md says so: the support tail stays closer to the photo, and the revision
+    image is flatter and has drawn lines.
     """
 
     card: ClassVar[str] = "dtgan-portrait"
@@ -321,17 +281,29 @@ class Portrait(DTGANRecipe):
     margin: float = 1.0
     flip: bool = True
     batch: int = 4
-    ema: float = 0.99
+    ema: float = 0.98
     init_steps: int = 200
-    rate: float = 3e-4
-    style: tuple[float, float, float] = (0.1, 5.0, 10.0)
-    region_own: float = 0.5
-    region_photo: float = 0.5
-    color: float = 20.0
-    color_pool: int = 4
+    rates: tuple[float, float] = (2e-4, 3e-4)
+    style: tuple[float, float, float] = (0.1, 2.0, 3.0)
+    region: tuple[float, float] = (0.5, 1.0)
+    adversarial: float = 0.3
+    color: float = 30.0
     flatten: float = 0.01
     ink: float = 0.8
-    denoise: tuple[int, int] = (8, 8)
+    denoise: tuple[int, int] = (10, 10)
 
 
-RECIPES: dict[str, type[DTGANRecipe]] = {"dtgan-hayao": Hayao, "dtgan-shinkai": Shinkai, "dtgan-portrait": Portrait}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Illust(Portrait):
+    """Faces and illustrations whose licences let anybody use the weights."""
+
+    card: ClassVar[str] = "dtgan-illust"
+    licences: ClassVar[tuple[str, ...]] = ("pd", "cc0", "cc-by")
+
+
+RECIPES: dict[str, type[DTGANRecipe]] = {
+    "dtgan-hayao": Hayao,
+    "dtgan-shinkai": Shinkai,
+    "dtgan-portrait": Portrait,
+    "dtgan-illust": Illust,
+}
