@@ -21,8 +21,7 @@ def save(
     *,
     modules: Mapping[str, nn.Module],
     optimizers: Mapping[str, Optimizer],
-    step: int,
-    fingerprint: str,
+    header: Mapping[str, str],
 ) -> None:
     """Write the state of a run; the file appears whole or not at all.
 
@@ -30,8 +29,7 @@ def save(
         path: Where.
         modules: Networks, moving average and buffers, by name.
         optimizers: By the name of their phase.
-        step: Steps that are done.
-        fingerprint: Of the recipe; a run continues only with an equal one.
+        header: Facts about the run, such as its steps; its "fingerprint" of the recipe decides who may continue it.
     """
     tensors = {RANDOM: torch.get_rng_state()}
     for name, module in modules.items():
@@ -41,7 +39,7 @@ def save(
             tensors |= {f"optimizer.{name}.{index}.{key}": value for key, value in state.items()}
     temporary = path.with_suffix(".tmp")
     contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    save_file(contiguous, temporary, {"step": str(step), "fingerprint": fingerprint})
+    save_file(contiguous, temporary, dict(header))
     with temporary.open("rb+") as written:
         os.fsync(written.fileno())
     temporary.replace(path)
@@ -53,11 +51,11 @@ def load(
     modules: Mapping[str, nn.Module],
     optimizers: Mapping[str, Optimizer],
     fingerprint: str,
-) -> int:
+) -> dict[str, str]:
     """Bring modules and optimisers to a saved state.
 
     Returns:
-        Steps that were done.
+        The header it was saved with.
 
     Raises:
         CheckpointError: The file is damaged, does not fit, or another recipe made it.
@@ -73,28 +71,32 @@ def load(
     for name, optimizer in optimizers.items():
         restore(optimizer, strip(tensors, f"optimizer.{name}."))
     torch.set_rng_state(tensors[RANDOM])
-    return int(header["step"])
+    return header
 
 
-def networks(path: Path, modules: Mapping[str, nn.Module]) -> None:
-    """Take only the networks out of a training state: optimisers and step start anew.
+def networks(path: Path, modules: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Take only the networks out of a training state: optimisers start anew.
+
+    Returns:
+        The header it was saved with.
 
     Raises:
         CheckpointError: The file is damaged or does not fit.
     """
-    tensors, _ = read(path)
+    tensors, header = read(path)
     for name, module in modules.items():
         fill(module, strip(tensors, f"module.{name}."), path)
+    return header
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read tensors and header of a state file."""
+    """Read tensors and header of a safetensors file."""
     try:
         with safe_open(path, framework="pt") as opened:
             return {key: opened.get_tensor(key) for key in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} cannot be read as a training state: {error}; remove it or name another."
+            f"{path} cannot be read: {error}; remove it, or name another training state, run or checkpoint."
         ) from error
 
 

@@ -223,7 +223,7 @@ def mapped(make: Callable[[np.ndarray], np.ndarray], pixels: Pixels) -> Pixels:
 
 
 def pool(
-    workers: int, *, begin: Callable[[], None] = segmentation.use_one_thread
+    workers: int, *, begin: Callable[[], None] = segmentation.begin_worker
 ) -> concurrent.futures.ProcessPoolExecutor:
     """Start processes that share nothing with this one and use one thread each; every one calls `begin` first."""
     context = multiprocessing.get_context("spawn")

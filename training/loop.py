@@ -6,11 +6,14 @@ import logging
 import os
 import platform
 import time
+from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 
 from models import image, registry
+from models.registry import CheckpointError
 from training import checkpoint, hub, plot
 from training.data import Data
 from training.objective import Batch, Objective, Phase
@@ -36,6 +39,7 @@ class Run:
         self.accelerator = Accelerator(mixed_precision=recipe.precision, kwargs_handlers=[ddp])
         self.name, self.recipe, self.objective, self.data = name, recipe, objective, data
         self.folder, self.step, self.seconds = recipe.out, 0, 0.0
+        self.earlier: dict[str, Any] = {"steps": 0, "seconds": 0.0}  # what was done before this run
         self.place()
         self.optimizers = {phase.name: self.optimizer(phase) for phase in objective.phases}
 
@@ -128,12 +132,35 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         parts = {"modules": self.modules, "optimizers": self.optimizers}
         if state.is_file():
-            self.step = checkpoint.load(state, **parts, fingerprint=self.recipe.fingerprint())
+            header = checkpoint.load(state, **parts, fingerprint=self.recipe.fingerprint())
+            self.step, self.seconds = int(header["step"]), float(header["seconds"])
+            self.earlier = json.loads(header["earlier"])
             self.rewind()
         elif self.recipe.start is not None:
-            checkpoint.networks(self.recipe.start, self.modules)
+            self.go_on(self.recipe.start)
         if self.accelerator.is_main_process:
             checkpoint.write_json(self.folder / "recipe.json", {"recipe": self.name, **self.recipe.plain()})
+
+    def go_on(self, start: Path) -> None:
+        """Take the networks of another run and add up its steps and time, or the published part of a checkpoint."""
+        if (start / "model.safetensors").is_file():
+            self.earlier["checkpoint_sha256"] = self.adopt(start / "model.safetensors")
+            return
+        header = checkpoint.networks(start / STATE if start.is_dir() else start, self.modules)
+        self.earlier = json.loads(header["earlier"])
+        self.earlier["steps"] += int(header["step"])
+        self.earlier["seconds"] += float(header["seconds"])
+
+    def adopt(self, published: Path) -> str:
+        """Fill the averaged network and its average from published weights, and give their checksum."""
+        tensors, _ = checkpoint.read(published)
+        for network in (self.modules[self.objective.averaged], self.average):
+            try:
+                self.objective.adopt(network, tensors)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[-1].strip()
+                raise CheckpointError(f"{published} does not fit recipe {self.name!r}: {reason}") from error
+        return registry.checksum(published)
 
     def rewind(self) -> None:
         """Drop log lines later than the state that the run continues from: they will be written again."""
@@ -142,7 +169,6 @@ class Run:
             return
         lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
         kept = [line for line in lines if json.loads(line)["step"] <= self.step]
-        self.seconds = json.loads(kept[-1])["elapsed"] if kept else 0.0
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(kept), encoding="utf-8")
         temporary.replace(path)
@@ -164,8 +190,12 @@ class Run:
             self.folder / STATE,
             modules=self.modules,
             optimizers=self.optimizers,
-            step=self.step,
-            fingerprint=self.recipe.fingerprint(),
+            header={
+                "step": str(self.step),
+                "seconds": str(self.seconds),
+                "earlier": json.dumps(self.earlier),
+                "fingerprint": self.recipe.fingerprint(),
+            },
         )
 
     def sample(self) -> None:
@@ -186,8 +216,9 @@ class Run:
         device = self.accelerator.device
         hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
         return {
-            "steps": str(self.step),
-            "hours": f"{self.seconds / 3600:.2f}",
+            "steps": str(self.earlier["steps"] + self.step),
+            "hours": f"{(self.earlier['seconds'] + self.seconds) / 3600:.2f}",
+            "went_on_from": self.earlier.get("checkpoint_sha256", "random weights"),
             "hardware": f"{hardware}, {self.accelerator.num_processes} process(es)",
             "torch": torch.__version__,
             "python": platform.python_version(),

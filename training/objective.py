@@ -67,6 +67,10 @@ class Objective(abc.ABC):
     def export(self, averaged: nn.Module) -> nn.Module:
         """The part of the averaged network that is published: it maps Images to Images."""
 
+    def adopt(self, network: nn.Module, published: dict[str, Tensor]) -> None:
+        """Give a network (the averaged one, or its copy) the weights of a published checkpoint."""
+        self.export(network).load_state_dict(published, strict=True)
+
     @abc.abstractmethod
     def provenance(self) -> dict[str, str]:
         """What else made the weights: frozen networks by name and hash."""

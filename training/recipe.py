@@ -32,7 +32,9 @@ class Recipe(abc.ABC):
     out: Path
     """Run folder; a run found there is continued."""
     steps: int = 10_000
-    """Steps in all, those before a continuation included."""
+    """Steps of this run in all."""
+    init_steps: int = 1_000
+    """Steps of the first phase, which only copies the photo's content."""
     size: int = 256
     """Side of the training images, in pixels."""
     margin: float = 0.0
@@ -56,9 +58,14 @@ class Recipe(abc.ABC):
     save_every: int = 500
     """Steps between checkpoints, sample grids and loss plots."""
     start: Path | None = None
-    """State file of another run to take the networks from; optimisers and steps start anew (also: --from)."""
+    """Run folder, state file or checkpoint to go on from, without a first phase, with new optimisers (also: --from)."""
     push: str = ""
     """Hub repository "owner/name" that receives the finished checkpoint."""
+
+    @property
+    def first_steps(self) -> int:
+        """Steps of the first phase in this run: none where it goes on from trained weights."""
+        return 0 if self.start else self.init_steps
 
     @property
     def side(self) -> int:
@@ -92,4 +99,5 @@ class Recipe(abc.ABC):
         """Hash of all that must not change when a run is continued: everything but `steps`, `out` and bookkeeping."""
         free = {"steps", "out", "save_every", "workers", "photos", "anime", "start", "push"}
         fixed = {key: value for key, value in self.plain().items() if key not in free}
+        fixed["goes_on"] = self.start is not None
         return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()

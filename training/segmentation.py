@@ -1,5 +1,10 @@
 """What DTGAN asks of classical image processing, on uint8 arrays and without torch: it runs in worker processes."""
 
+import multiprocessing
+import multiprocessing.process
+import os
+import threading
+
 import numpy as np
 from jaxtyping import UInt8
 
@@ -74,8 +79,17 @@ def segment_and_denoise(
     return superpixels(support, min_size), denoise(raw, strength)
 
 
-def use_one_thread() -> None:
-    """Keep OpenCV from taking the cores of the process that trains; every worker starts with this."""
+def begin_worker() -> None:
+    """Start a worker process: one thread for OpenCV, and an end with the process that started it, however that ends."""
     import cv2
 
     cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+
+
+def end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    """Leave when another process is gone; a killed parent cannot tell its workers."""
+    parent.join()
+    os._exit(1)

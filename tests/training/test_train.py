@@ -9,11 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import models
+from models import animegan, registry
 from tests.training import tiny
 from training import checkpoint, loop, train
 from training.objectives import RECIPES
@@ -34,7 +36,7 @@ def arguments(folder: Path, out: str, *more: str) -> list[str]:
     return ["dtgan-portrait", *sets, *FLAGS, *more]
 
 
-def start(folder: Path, out: str, *more: str) -> subprocess.Popen:
+def launch(folder: Path, out: str, *more: str) -> subprocess.Popen:
     root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "tests.training.tiny", *arguments(folder, out, *more)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
@@ -51,7 +53,7 @@ def finish(process: subprocess.Popen) -> None:
 @pytest.fixture
 def killed(folder: Path) -> Path:
     """A run that was killed with SIGKILL after its first checkpoint, while it went on."""
-    process = start(folder, "run", "--steps", "1000", "--save-every", "3")
+    process = launch(folder, "run", "--steps", "1000", "--save-every", "3")
     deadline = time.monotonic() + 200
     while not (folder / "run" / loop.STATE).is_file():
         assert process.poll() is None, process.communicate()[1]
@@ -65,8 +67,8 @@ def killed(folder: Path) -> Path:
 def test_continuing_a_killed_run_gives_the_same_bits(killed: Path) -> None:
     done = checkpoint.read(killed / "run" / loop.STATE)[1]["step"]
     last = str(int(done) + 12)
-    finish(start(killed, "run", "--steps", last, "--save-every", "3"))
-    finish(start(killed, "whole", "--steps", last, "--save-every", "1000"))
+    finish(launch(killed, "run", "--steps", last, "--save-every", "3"))
+    finish(launch(killed, "whole", "--steps", last, "--save-every", "1000"))
     resumed, whole = (load_file(killed / out / loop.STATE) for out in ("run", "whole"))
     assert set(resumed) == set(whole)
     assert [key for key in whole if not torch.equal(resumed[key], whole[key])] == []
@@ -76,8 +78,22 @@ def test_continuing_a_killed_run_gives_the_same_bits(killed: Path) -> None:
     assert steps == sorted(set(steps))
 
 
+def test_workers_end_with_a_killed_run(folder: Path) -> None:
+    process = launch(folder, "run", "--steps", "1000", "--save-every", "1", "--workers", "1")
+    deadline = time.monotonic() + 200
+    while not (folder / "run" / loop.STATE).is_file():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert workers
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert psutil.wait_procs(workers, timeout=20)[1] == []
+
+
 def test_a_run_folder_holds_what_a_reader_needs(folder: Path) -> None:
-    finish(start(folder, "run", "--steps", "10", "--save-every", "5"))
+    finish(launch(folder, "run", "--steps", "10", "--save-every", "5"))
     run = folder / "run"
     assert json.loads((run / "recipe.json").read_text())["recipe"] == "dtgan-portrait"
     line = json.loads((run / loop.LOG).read_text())
@@ -95,19 +111,49 @@ def test_a_run_folder_holds_what_a_reader_needs(folder: Path) -> None:
 
 
 def test_a_run_does_not_continue_with_other_settings(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    finish(start(folder, "run", "--steps", "1"))
-    process = start(folder, "run", "--steps", "2", "--rates", "0.1", "0.1")
+    finish(launch(folder, "run", "--steps", "1"))
+    process = launch(folder, "run", "--steps", "2", "--rates", "0.1", "0.1")
     assert "other settings" in process.communicate(timeout=120)[1]
     assert process.returncode == 2
 
 
-def test_networks_of_another_run_can_be_taken_over(folder: Path) -> None:
-    finish(start(folder, "first", "--steps", "3"))
-    state = folder / "first" / loop.STATE
-    finish(start(folder, "second", "--steps", "1", "--rates", "1e-9", "1e-9", "--from", str(state)))
-    one, two = load_file(state), load_file(folder / "second" / loop.STATE)
-    key = "module.generator.painter.encoder.x0.conv.weight"
-    assert torch.allclose(one[key], two[key], atol=1e-6)
+def still(folder: Path, out: str, start: Path) -> Path:
+    """Go on from `start` for one step that is too small to change anything."""
+    finish(launch(folder, out, "--steps", "1", "--rates", "1e-9", "1e-9", "--from", str(start)))
+    return folder / out
+
+
+def test_a_run_goes_on_from_another_and_adds_up_its_steps(folder: Path) -> None:
+    finish(launch(folder, "first", "--steps", "3"))
+    for name, start in (("second", folder / "first"), ("third", folder / "second" / loop.STATE)):
+        run = still(folder, name, start)
+        one, two = (load_file(path / loop.STATE) for path in (folder / "first", run))
+        keys = [key for key in one if key.startswith("module.generator.") and "norm" not in key]
+        assert len(keys) > 40
+        assert all(torch.allclose(one[key], two[key], atol=1e-6) for key in keys)
+    card = (folder / "third" / "checkpoint" / "README.md").read_text()
+    assert "| steps | 5 |" in card
+    assert "| went_on_from | random weights |" in card
+
+
+def test_a_run_goes_on_from_a_published_checkpoint(folder: Path) -> None:
+    finish(launch(folder, "first", "--steps", "3"))
+    published = folder / "first" / "checkpoint"
+    run = still(folder, "second", published)
+    before, after = (load_file(path / "model.safetensors") for path in (published, run / "checkpoint"))
+    assert all(torch.allclose(before[key], after[key], atol=1e-3) for key in before if "norm" not in key)
+    state = load_file(run / loop.STATE)
+    support, main = (state[f"module.generator.{name}.paint.weight"] for name in ("support", "painter.main"))
+    assert torch.allclose(support, main, atol=1e-6)
+    assert registry.checksum(published / "model.safetensors") in (run / "checkpoint" / "README.md").read_text()
+
+
+def test_a_checkpoint_of_another_network_is_refused(folder: Path) -> None:
+    other = folder / "other"
+    registry.save(animegan.AnimeGANv2Lite(), other, name="animeganv2-lite")
+    process = launch(folder, "run", "--steps", "1", "--from", str(other))
+    assert "does not fit recipe 'dtgan-portrait'" in process.communicate(timeout=120)[1]
+    assert process.returncode == 2
 
 
 @pytest.mark.parametrize(

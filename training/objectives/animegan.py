@@ -34,7 +34,6 @@ class AnimeGANRecipe(Recipe):
     steps: int = 112_009
     batch: int = 6
     init_steps: int = 5_545
-    """Steps of the first phase, which only copies the photo's content."""
     rates: tuple[float, float, float] = (1e-4, 8e-5, 1.6e-4)
     """Learning rates: of the first phase, then of the generator and of the discriminator."""
     adversarial: float = 300.0
@@ -90,7 +89,7 @@ class AnimeGANObjective(Objective):
         self.buffers = nn.ModuleDict({"calibration": self.calibration})
         self.frozen = nn.ModuleDict({"perceptual": self.perceptual})
         first, generator, judge = (Adam(rate=rate) for rate in recipe.rates)
-        begin = recipe.init_steps
+        begin = recipe.first_steps
         self.phases = (
             Phase(name="init", moves=("generator",), optimizer=first, loss=self.init, stop=begin),
             Phase(name="judge", moves=("judge",), optimizer=judge, loss=self.judge, start=begin),

@@ -48,8 +48,6 @@ class DTGANRecipe(Recipe):
     min_region: ClassVar[int] = 50
     """Smallest superpixel, in pixels of an image that is loaded at 256 px."""
 
-    init_steps: int = 1_000
-    """Steps of the first phase, which only copies the photo's content."""
     rates: tuple[float, float] = (2e-4, 1e-4)
     """Learning rates: of the first phase, and of generator and discriminators afterwards."""
     content: float = 0.5
@@ -112,7 +110,7 @@ class DTGANObjective(Objective):
         self.buffers = nn.ModuleDict({"calibration": self.calibration})
         self.frozen = nn.ModuleDict({"perceptual": self.perceptual})
         judges = ("support_judge", "main_judge")
-        begin = recipe.init_steps
+        begin = recipe.first_steps
         first, then = (Adam(rate=rate) for rate in recipe.rates)
         self.phases = (
             Phase(name="init", moves=("generator",), optimizer=first, loss=self.init, stop=begin),
@@ -219,6 +217,11 @@ class DTGANObjective(Objective):
     def export(self, averaged: nn.Module) -> nn.Module:
         """Encoder and main tail."""
         return averaged.get_submodule("painter")
+
+    def adopt(self, network: nn.Module, published: dict[str, torch.Tensor]) -> None:
+        """Fill encoder and main tail; the support tail, which is not published, starts as a copy of the main tail."""
+        super().adopt(network, published)
+        network.get_submodule("support").load_state_dict(network.get_submodule("painter.main").state_dict())
 
     def provenance(self) -> dict[str, str]:
         """The perceptual network."""
