@@ -5,7 +5,7 @@ import html
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
@@ -29,6 +29,7 @@ class Tab:
 
     sentences: text.Sentences
     photo: gr.Image
+    area: gr.Radio
     model: gr.Radio
     facts: gr.HTML
     draw: gr.Button
@@ -53,18 +54,18 @@ class Tab:
         reason = self.sentences["too_large"].format(limit=limit)
         return {self.status: _message(self.sentences["bad_photo"].format(reason=reason), kind="error")}
 
-    def submit(self, photo: str | None, model: str | None) -> Iterator[Updates]:
+    def submit(self, photo: str | None, model: str | None, area: convert.Area) -> Iterator[Updates]:
         """Draw the photo on the page."""
         if photo is None:
             yield {self.status: _message(self.sentences["no_photo"], kind="error")}
             return
-        yield from self._draw(photo, model)
+        yield from self._draw(photo, model, area)
 
-    def try_example(self, model: str | None, event: gr.EventData) -> Iterator[Updates]:
+    def try_example(self, model: str | None, area: convert.Area, event: gr.EventData) -> Iterator[Updates]:
         """Put an example portrait on the page and draw it at once."""
         source = gallery.png(gallery.find(str(event.name)))
         path = slider.store(source, "photo.png", folder=self.photo.GRADIO_CACHE)
-        for updates in self._draw(source, model):
+        for updates in self._draw(source, model, area):
             yield {self.photo: path} | updates
 
     def describe_model(self, model: str | None) -> Updates:
@@ -82,18 +83,14 @@ class Tab:
         path = slider.store(clean.png, "photo.png", folder=self.photo.GRADIO_CACHE)
         return {self.photo: path, self.status: _message(self._describe(clean))}
 
-    def _draw(self, source: str | bytes, model: str | None) -> Iterator[Updates]:
+    def _draw(self, source: str | bytes, model: str | None, area: convert.Area) -> Iterator[Updates]:
         yield {self.status: self._busy("drawing"), self.draw: self._button("drawing")}
         updates: Updates = {self.draw: self._button("draw")}
         try:
-            drawn = convert.convert(source, model=model or "")
-            said = self.sentences["done"].format(
-                width=drawn.photo.width, height=drawn.photo.height, seconds=f"{drawn.seconds:.1f}"
-            )
-            note = self._describe(drawn.photo) + " " if drawn.photo.largest else ""
+            drawn = convert.convert(source, model=model or "", area=area)
             updates |= {
                 self.result: slider.value(drawn, folder=self.photo.GRADIO_CACHE),
-                self.status: _message(note + said),
+                self.status: _message(self._report(drawn)),
             }
         except Exception as error:
             updates[self.status] = self._explain(error)
@@ -108,6 +105,14 @@ class Tab:
     def _describe(self, photo: convert.Photo) -> str:
         key = "photo_largest" if photo.largest else "photo_ready"
         return self.sentences[key].format(width=photo.width, height=photo.height)
+
+    def _report(self, drawn: convert.Conversion) -> str:
+        """Say what was drawn, and what a visitor might not expect."""
+        parts = [self._describe(drawn.photo)] if drawn.photo.largest else []
+        if drawn.faces is not None:
+            parts.append(self.sentences["faces_drawn" if drawn.faces else "faces_none"].format(count=drawn.faces))
+        size = {"width": drawn.photo.width, "height": drawn.photo.height}
+        return " ".join([*parts, self.sentences["done"].format(**size, seconds=f"{drawn.seconds:.1f}")])
 
     def _explain(self, error: Exception) -> str:
         """Turn an error into a sentence in place: ours as they are, any other only into the log."""
@@ -131,6 +136,7 @@ def build(sentences: text.Sentences, *, minutes: int) -> Tab:
             photo = _photo(sentences)
             status = gr.HTML(_opening(sentences), js_on_load=ANNOUNCE, apply_default_css=False, elem_id="status")
             examples = shelf.build(sentences)
+            area = _areas(sentences)
             model = _models(sentences)
             draw = gr.Button(sentences["draw"], variant="primary", size="lg", elem_id="draw")
             facts = gr.HTML(_facts(model.value, sentences), apply_default_css=False, elem_id="facts")
@@ -141,7 +147,16 @@ def build(sentences: text.Sentences, *, minutes: int) -> Tab:
                 apply_default_css=False,
                 elem_id="small",
             )
-    tab = Tab(sentences=sentences, photo=photo, model=model, facts=facts, draw=draw, status=status, result=result)
+    tab = Tab(
+        sentences=sentences,
+        photo=photo,
+        area=area,
+        model=model,
+        facts=facts,
+        draw=draw,
+        status=status,
+        result=result,
+    )
     _connect(tab, examples)
     return tab
 
@@ -151,9 +166,10 @@ def _connect(tab: Tab, examples: gr.HTML) -> None:
     tab.photo.input(tab.receive, [tab.photo], changing, show_progress="hidden", api_visibility="private")
     tab.status.refuse(tab.refuse, None, [tab.status], show_progress="hidden", api_visibility="private")
     tab.model.change(tab.describe_model, [tab.model], [tab.facts], show_progress="hidden", api_visibility="private")
-    tab.draw.click(tab.submit, [tab.photo, tab.model], changing, show_progress="hidden", api_visibility="private")
+    choice = [tab.model, tab.area]
+    tab.draw.click(tab.submit, [tab.photo, *choice], changing, show_progress="hidden", api_visibility="private")
     examples.choose(
-        tab.try_example, [tab.model], changing, show_progress="hidden", api_visibility="private", trigger_mode="once"
+        tab.try_example, choice, changing, show_progress="hidden", api_visibility="private", trigger_mode="once"
     )
 
 
@@ -179,6 +195,16 @@ def _photo(sentences: text.Sentences) -> gr.Image:
 def _bytes_as_sent(payload: Any) -> str | None:
     """Give the handler the uploaded file untouched; pictures sent inside an address are not accepted."""
     return None if payload is None else payload.path
+
+
+def _areas(sentences: text.Sentences) -> gr.Radio:
+    areas = get_args(convert.Area)
+    return gr.Radio(
+        [(sentences[f"area_{area}"], area) for area in areas],
+        value=areas[0],
+        label=sentences["area"],
+        elem_id="area",
+    )
 
 
 def _models(sentences: text.Sentences) -> gr.Radio:

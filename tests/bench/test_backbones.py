@@ -1,13 +1,13 @@
 """Backbones: official by default, local by choice, never one for the other; a reason where there is none."""
 
 import hashlib
-import io
 import urllib.error
 from pathlib import Path
 
 import pytest
 
 from bench import backbones, datasets, records
+from models import download
 
 
 @pytest.fixture
@@ -15,10 +15,6 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> datasets.HashIndex
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.delenv("NIJIGEN_WEIGHTS", raising=False)
     return datasets.HashIndex(tmp_path / "index.json")
-
-
-class _Reply(io.BytesIO):
-    headers = {"Content-Length": "7"}  # noqa: RUF012
 
 
 def test_local_needs_a_folder(index: datasets.HashIndex, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +30,7 @@ def test_local_files_are_named_as_what_they_are(
 ) -> None:
     monkeypatch.setenv("NIJIGEN_WEIGHTS", str(tmp_path))
     (tmp_path / backbones.LOCAL_INCEPTION).write_bytes(b"weights")
-    (tmp_path / backbones.LOCAL_YUNET).write_bytes(b"detector")
+    (tmp_path / download.LOCAL_YUNET).write_bytes(b"detector")
     found = backbones.Backbones("local", index)
     assert found.inception.sha256 == hashlib.sha256(b"weights").hexdigest()
     assert (found.inception.name, found.inception_layer) == ("inception-2015-12-05-to-mixed6e", "768")
@@ -48,7 +44,7 @@ def test_no_network_leaves_a_reason_even_with_local_files_at_hand(
     def refuse(*_: object, timeout: float) -> None:
         raise urllib.error.URLError("no route")
 
-    monkeypatch.setattr(backbones.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(download.urllib.request, "urlopen", refuse)
     monkeypatch.setenv("NIJIGEN_WEIGHTS", str(tmp_path))
     (tmp_path / backbones.LOCAL_INCEPTION).write_bytes(b"weights")
     found = backbones.Backbones("official", index)
@@ -56,26 +52,3 @@ def test_no_network_leaves_a_reason_even_with_local_files_at_hand(
     assert "no route" in found.inception.reason and "--backbones local" in found.inception.reason
     assert found.inception_layer == "2048"
     assert list((tmp_path / "torch/hub/checkpoints").iterdir()) == []
-
-
-def test_download_is_checked_kept_and_not_repeated(index: datasets.HashIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    monkeypatch.setattr(
-        backbones.urllib.request, "urlopen", lambda url, timeout: calls.append(url) or _Reply(b"weights")
-    )
-    good = backbones.Download(file="a.pth", url="https://example.org/a", sha256=hashlib.sha256(b"weights").hexdigest())
-    path = backbones.fetch(good)
-    assert path.read_bytes() == b"weights" and path.parent == backbones.cache_folder()
-    assert backbones.fetch(good) == path and len(calls) == 1
-    with pytest.raises(OSError, match="expected 00"):
-        backbones.fetch(backbones.Download(file="b.pth", url="https://example.org/b", sha256="00"))
-    assert not (path.parent / "b.pth").exists()
-
-
-def test_cache_is_the_one_torch_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = pytest.importorskip("torch.hub")
-    for name, value in (("TORCH_HOME", "/one"), ("XDG_CACHE_HOME", "/two")):
-        monkeypatch.setenv(name, value)
-        assert str(backbones.cache_folder()) == f"{hub.get_dir()}/checkpoints"
-        monkeypatch.delenv(name)
-    assert str(backbones.cache_folder()) == f"{hub.get_dir()}/checkpoints"

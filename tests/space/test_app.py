@@ -140,13 +140,13 @@ def _pixels(png: bytes) -> np.ndarray:
         return np.array(picture.convert("RGB"))
 
 
-def _expected(source: bytes, model: str) -> convert.Conversion:
+def _expected(source: bytes, model: str, *, area: convert.Area = "whole") -> convert.Conversion:
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in the app above: sums in another order may round otherwise
     try:
-        return convert.convert(source, model=model)
+        return convert.convert(source, model=model, area=area)
     finally:
         torch.set_num_threads(threads)
 
@@ -249,6 +249,26 @@ def test_one_click_on_an_example_draws_it(visit, model):
 
 
 @pytest.mark.browser
+def test_every_face_of_a_group_is_drawn_by_keyboard(visit, model, tmp_path):
+    group = Image.new("RGB", (420, 240), "gray")
+    for left, name in enumerate(("collins-portrait", "hopper-portrait")):
+        with Image.open(io.BytesIO(gallery.png(gallery.find(name)))) as portrait:
+            group.paste(portrait.resize((200, 200)), (5 + 210 * left, 20))
+    group.save(tmp_path / "group.png")
+    page = visit()
+    _upload(page, tmp_path / "group.png")
+    page.get_by_role("radio", name=text.TEXT["en"]["area_whole"]).focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.get_by_role("radio", name=text.TEXT["en"]["area_every"]).is_checked()
+    page.click("#draw")
+    page.locator("#result .stage").wait_for()
+    page.locator("#status p", has_text=text.TEXT["en"]["faces_drawn"].format(count=2)).wait_for()
+    shown = page.request.get(page.locator("#result img.drawing").get_attribute("src")).body()
+    assert shown == _expected((tmp_path / "group.png").read_bytes(), model, area="every").png
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -303,7 +323,7 @@ def test_a_phone_needs_no_sideways_scrolling(visit, model, language):
     page.get_by_role("tab", name=text.TEXT[language]["tab_leaderboard"]).click()
     page.locator("#board p").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    small = page.locator("#top a, #tabs [role=tablist] button").evaluate_all(
+    small = page.locator("#top a, #tabs [role=tablist] button, #area label, #model label").evaluate_all(
         "targets => targets.filter((target) => target.offsetHeight < 44).map((target) => target.innerText)"
     )
     assert small == [], "fingers need 44 pixels"

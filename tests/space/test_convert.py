@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models import card, image
+from models import card, faces, image
 from space import convert
 
 INVERTER = types.SimpleNamespace(name="inverter", task="translate")
@@ -80,6 +80,86 @@ def test_metadata_is_gone_and_the_photo_stands_upright():
     made = convert.convert(source, model="inverter")
     assert _pixels(made.png).shape == (100, 64, 3)
     assert b"SpyCam" not in made.png + made.photo.png
+
+
+@pytest.fixture
+def two(monkeypatch) -> list[faces.Face]:
+    """A detector that sees two faces in every picture: the larger one to the right, a small one in a corner."""
+    found = [faces.Face(left=200, top=60, width=90, height=110), faces.Face(left=2, top=4, width=40, height=40)]
+    monkeypatch.setattr(convert, "_detector", lambda: faces.Detector("two", lambda pixels: found))
+    return found
+
+
+@pytest.fixture
+def sizes(monkeypatch) -> list[tuple[int, int]]:
+    """Collects the heights and widths that the network is given."""
+    seen = []
+
+    class Watched(Inverter):
+        def forward(self, images):
+            seen.append(tuple(images.shape[2:]))
+            return super().forward(images)
+
+    monkeypatch.setattr("models.registry.load", lambda name: Watched())
+    return seen
+
+
+def test_the_whole_picture_needs_no_detector(monkeypatch):
+    monkeypatch.setattr(convert, "_detector", lambda: 1 / 0)
+    source = _file(80, 90)
+    made = convert.convert(source, model="inverter", area="whole")
+    assert made.png == convert.convert(source, model="inverter").png and made.faces is made.detector is None
+
+
+def test_a_portrait_is_cut_out_and_drawn_alone(two, sizes):
+    source = _file(300, 400)
+    made = convert.convert(source, model="inverter", area="face")
+    assert (made.faces, made.detector, sizes) == (1, "two", [(256, 256)])
+    assert (made.photo.height, made.photo.width) == (256, 256), "a face below that size is enlarged"
+    assert np.array_equal(_pixels(made.png), 255 - _pixels(made.photo.png)), "before and after show the same"
+    frame = faces.inside(faces.square(two[0]), height=300, width=400)
+    whole = _pixels(convert.prepare(source).png)
+    assert np.array_equal(_pixels(made.photo.png), faces.crop(whole, frame, size=256))
+
+
+@pytest.mark.parametrize(("side", "expected"), [(100, 256), (200, 348), (500, 512)])
+def test_portraits_keep_their_own_size_within_limits(monkeypatch, sizes, side, expected):
+    found = [faces.Face(left=450 - side / 2, top=450 - side / 2, width=side, height=side)]
+    monkeypatch.setattr(convert, "_detector", lambda: faces.Detector("one", lambda pixels: found))
+    made = convert.convert(_file(900, 900), model="inverter", area="face")
+    assert (made.photo.height, made.photo.width) == (expected, expected) and sizes == [(expected, expected)]
+
+
+def test_every_face_is_drawn_again_and_nothing_stays_a_photo(two, sizes):
+    ramp = np.linspace(0, 200, 400, dtype=np.uint8)[None, :, None].repeat(300, 0).repeat(3, 2)
+    stream = io.BytesIO()
+    Image.fromarray(ramp).save(stream, "PNG")
+    made = convert.convert(stream.getvalue(), model="inverter", area="every")
+    assert made.faces == 2 and sizes == [(256, 256), (256, 256), (300, 400)]
+    difference = np.abs(_pixels(made.png).astype(int) - (255 - ramp.astype(int)))
+    assert difference.max() <= 2, "drawn in parts or at once, an inverted picture is the same"
+    assert made.photo.png == convert.prepare(stream.getvalue()).png
+    assert made.png == convert.convert(stream.getvalue(), model="inverter", area="every").png
+
+
+def test_a_crowd_is_drawn_up_to_a_limit(monkeypatch, sizes):
+    crowd = [faces.Face(left=30 * i % 270, top=30 * (i // 9), width=25, height=25) for i in range(30)]
+    monkeypatch.setattr(convert, "_detector", lambda: faces.Detector("crowd", lambda pixels: crowd))
+    made = convert.convert(_file(300, 300), model="inverter", area="every")
+    assert made.faces == convert.MAX_FACES == len(sizes) - 1
+
+
+@pytest.mark.parametrize("area", ["face", "every"])
+def test_without_a_face_the_whole_picture_is_drawn_and_said_so(area):
+    source = _file(90, 120)
+    made = convert.convert(source, model="inverter", area=area)
+    assert made.faces == 0 and made.detector in ("yunet-2023mar", "lbp-frontal")
+    assert made.png == convert.convert(source, model="inverter").png
+
+
+def test_an_unknown_area_is_named():
+    with pytest.raises(ValueError, match=r"'hat'; expected one of whole, face, every"):
+        convert.convert(_file(64, 64), model="inverter", area="hat")
 
 
 def test_errors_for_visitors_are_told_apart(monkeypatch):

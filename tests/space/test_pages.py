@@ -1,6 +1,7 @@
 """The pages without a browser: built without torch, handlers that answer in place."""
 
 import asyncio
+import dataclasses
 import re
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def tab(monkeypatch, tmp_path):
 
 
 def test_pages_are_built_without_torch():
-    code = "import sys; from space.ui import server; server.build_app(); assert 'torch' not in sys.modules"
+    code = "import sys; from space.ui import server; server.build_app(); assert not {'cv2', 'torch'} & {*sys.modules}"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True)
 
 
@@ -69,27 +70,46 @@ def test_a_visitor_who_leaves_takes_the_photo_along(tab, tmp_path):
 )
 def test_other_errors_show_no_details(tab, monkeypatch, caplog, error, key):
     monkeypatch.setattr(convert, "convert", _raise(error))
-    *_, done = tab.submit("photo.png", "dtgan-portrait")
+    *_, done = tab.submit("photo.png", "dtgan-portrait", "whole")
     assert text.TEXT["en"][key] in done[tab.status] and "secret" not in done[tab.status]
     assert ("secret" in caplog.text) == (key == "failure"), "the log has what the page keeps back"
 
 
 def test_drawing_without_a_photo_asks_for_one(tab):
-    (only,) = tab.submit(None, "dtgan-portrait")
+    (only,) = tab.submit(None, "dtgan-portrait", "whole")
     assert text.TEXT["en"]["no_photo"] in only[tab.status]
 
 
 def test_a_drawing_reaches_the_stage_byte_for_byte(tab, monkeypatch):
     made = convert.Conversion(photo=PHOTO, png=b"drawn", model="dtgan-portrait", sha256=None, seconds=1.26)
-    monkeypatch.setattr(convert, "convert", lambda source, *, model: made)
+    monkeypatch.setattr(convert, "convert", lambda source, *, model, area: made)
     monkeypatch.setattr(convert.READY, "is_set", lambda: False)
-    busy, done = tab.submit("photo.png", "dtgan-portrait")
+    busy, done = tab.submit("photo.png", "dtgan-portrait", "whole")
     assert text.TEXT["en"]["loading"] in busy[tab.status], "torch is not there yet"
     stage = done[tab.result]
     assert Path(stage["after"]["path"]).read_bytes() == b"drawn"
     assert Path(stage["before"]["path"]).read_bytes() == b"clean"
     assert stage["filename"] == "nijigen-dtgan-portrait.png" == Path(stage["after"]["path"]).name
     assert "1.3 s" in done[tab.status]
+
+
+@pytest.mark.parametrize(
+    ("count", "key"), [(None, None), (0, "faces_none"), (3, "faces_drawn")], ids=["whole", "none", "three"]
+)
+@pytest.mark.parametrize("language", text.TEXT)
+def test_the_page_says_how_many_faces_were_drawn(tab, monkeypatch, language, count, key):
+    sentences = text.TEXT[language]
+    made = convert.Conversion(photo=PHOTO, png=b"drawn", model="m", sha256=None, seconds=1, faces=count)
+    asked = []
+    monkeypatch.setattr(convert, "convert", lambda source, *, model, area: asked.append(area) or made)
+    _, done = dataclasses.replace(tab, sentences=sentences).submit("photo.png", "m", "every")
+    said = [sentences[name].format(count=count) in done[tab.status] for name in ("faces_none", "faces_drawn")]
+    assert said == [key == "faces_none", key == "faces_drawn"] and asked == ["every"]
+
+
+def test_the_choice_of_what_to_draw_begins_with_the_whole_picture(tab):
+    assert tab.area.value == "whole"
+    assert [area for _, area in tab.area.choices] == ["whole", "face", "every"]
 
 
 def test_a_file_that_the_browser_kept_back_is_explained(tab):
