@@ -60,7 +60,7 @@ def layout() -> dict[str, str]:
     for scope, ours, blocks in (("base", "encoder", ENCODER), ("main", "main", TAIL)):
         for number, block in enumerate(blocks):
             pairs[numbered(f"{scope}/Conv", 2 * number)] = f"{ours}.{block}.conv.weight"
-            pairs[numbered(f"{scope}/Conv", 2 * number + 1)] = f"{ours}.{block}.lade.mix.weight"
+            pairs[numbered(f"{scope}/Conv", 2 * number + 1)] = f"{ours}.{block}.norm.mix.weight"
     for scope, names in (("Conv", ATTENTION), ("Variable", NORM)):
         for number, name in enumerate(names):
             pairs[numbered(f"main/External_attention/{scope}", number)] = f"main.attention.{name}"

@@ -5,6 +5,7 @@ Transactions E107-D no. 1), figures 1, 2 and 8, and the released graphs for what
 """
 
 import functools
+from collections.abc import Callable
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -18,6 +19,7 @@ from models.card import ModelCard
 from models.image import Images
 from models.layers import Features
 
+Norm = Callable[[int], nn.Module]
 SLOPE = 0.2
 
 
@@ -46,16 +48,16 @@ class LADE(nn.Module):
         return x * gain + (mean_t - mean * gain)
 
 
-class ConvLADE(nn.Module):
-    """Reflection padding, convolution without bias, LADE, LeakyReLU 0.2.
+class ConvBlock(nn.Module):
+    """Reflection padding, convolution without bias, LADE (or another normalisation), LeakyReLU 0.2.
 
     Args:
         inputs: Channels in.
         outputs: Channels out.
         kernel: Side of the kernel, in pixels.
         stride: 1, or 2: then the single pixel of padding is above and to the left.
-        epsilon: For LADE.
-        spectral: Spectral normalisation of both convolutions.
+        norm: Makes the normalisation for a number of channels.
+        spectral: Normalise the convolution spectrally.
     """
 
     def __init__(
@@ -65,18 +67,31 @@ class ConvLADE(nn.Module):
         *,
         kernel: int = 3,
         stride: int = 1,
-        epsilon: float = 1e-5,
+        norm: Norm = LADE,
         spectral: bool = False,
     ) -> None:
         super().__init__()
         self.before, self.after = kernel // 2, kernel // 2 if stride == 1 else 0
         self.conv = convolution(inputs, outputs, kernel, stride=stride, spectral=spectral)
-        self.lade = LADE(outputs, epsilon=epsilon, spectral=spectral)
+        self.norm = norm(outputs)
 
     def forward(self, x: Features) -> Features:
         """Map (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
         padded = layers.pad_reflect(x, left_top=self.before, right_bottom=self.after)
-        return F.leaky_relu(self.lade(self.conv(padded)), SLOPE)
+        return F.leaky_relu(self.norm(self.conv(padded)), SLOPE)
+
+
+def upsample_half_pixel(features: Features) -> Features:
+    """Double height and width bilinearly, as PyTorch does: what `layers.upsample_legacy` is compared with."""
+    return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+NORMS: dict[str, Norm] = {
+    "lade": LADE,
+    "instance": functools.partial(nn.InstanceNorm2d, affine=True),
+    "layer": functools.partial(nn.GroupNorm, 1),
+}
+UPSAMPLES = {"legacy": layers.upsample_legacy, "half-pixel": upsample_half_pixel}
 
 
 class ExternalAttention(nn.Module):
@@ -110,9 +125,9 @@ class ExternalAttention(nn.Module):
 class Encoder(nn.Module):
     """Photo to four maps, each half the size of the one before (497,248 parameters)."""
 
-    def __init__(self, *, epsilon: float = 1e-5) -> None:
+    def __init__(self, *, norm: Norm = LADE) -> None:
         super().__init__()
-        block = functools.partial(ConvLADE, epsilon=epsilon)
+        block = functools.partial(ConvBlock, norm=norm)
         self.x0 = block(3, 32, kernel=7)
         self.x1 = nn.Sequential(block(32, 32, stride=2), block(32, 64))
         self.x2 = nn.Sequential(block(64, 64, stride=2), block(64, 128))
@@ -129,9 +144,10 @@ class Encoder(nn.Module):
 class Tail(nn.Module):
     """Encoder maps to an image (530,272 parameters); skips are added after the first block of each scale."""
 
-    def __init__(self, *, epsilon: float = 1e-5) -> None:
+    def __init__(self, *, norm: Norm = LADE, upsample: Callable[[Features], Features] = layers.upsample_legacy) -> None:
         super().__init__()
-        block = functools.partial(ConvLADE, epsilon=epsilon)
+        block = functools.partial(ConvBlock, norm=norm)
+        self.upsample = upsample
         self.attention = ExternalAttention(128)
         self.up2, self.fuse2 = block(128, 128), block(128, 128)
         self.up1, self.fuse1 = block(128, 64), block(64, 64)
@@ -142,9 +158,9 @@ class Tail(nn.Module):
         """Give an image (B, 3, H, W), RGB in (-1, 1)."""
         x0, x1, x2, x3 = maps
         y = self.attention(x3)
-        y = self.fuse2(self.up2(layers.upsample_legacy(y)) + x2)
-        y = self.fuse1(self.up1(layers.upsample_legacy(y)) + x1)
-        y = self.fuse0(self.up0(layers.upsample_legacy(y)) + x0)
+        y = self.fuse2(self.up2(self.upsample(y)) + x2)
+        y = self.fuse1(self.up1(self.upsample(y)) + x1)
+        y = self.fuse0(self.up0(self.upsample(y)) + x0)
         return self.paint(layers.pad_reflect(y, left_top=3, right_bottom=3)).float().tanh()
 
 
@@ -153,12 +169,15 @@ class DTGAN(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["imag
 
     Args:
         lade_epsilon: Added to the variances of every LADE.
+        norm: A name in NORMS; the paper's is "lade", the others are what it is compared with.
+        upsample: A name in UPSAMPLES; the paper's is "legacy".
     """
 
-    def __init__(self, *, lade_epsilon: float = 1e-5) -> None:
+    def __init__(self, *, lade_epsilon: float = 1e-5, norm: str = "lade", upsample: str = "legacy") -> None:
         super().__init__()
-        self.encoder = Encoder(epsilon=lade_epsilon)
-        self.main = Tail(epsilon=lade_epsilon)
+        make = functools.partial(LADE, epsilon=lade_epsilon) if norm == "lade" else NORMS[norm]
+        self.encoder = Encoder(norm=make)
+        self.main = Tail(norm=make, upsample=UPSAMPLES[upsample])
 
     def forward(self, photo: Images) -> Images:
         """Map a photo (B, 3, H, W), H and W multiples of 8, RGB in [-1, 1], to its anime version of the same shape."""
@@ -169,13 +188,14 @@ class DoubleTail(nn.Module):
     """The generator in training: one encoder, two tails that never feed each other (1,557,792 parameters).
 
     Args:
-        lade_epsilon: Added to the variances of every LADE.
+        norm: As of `DTGAN`.
+        upsample: As of `DTGAN`.
     """
 
-    def __init__(self, *, lade_epsilon: float = 1e-5) -> None:
+    def __init__(self, *, norm: str = "lade", upsample: str = "legacy") -> None:
         super().__init__()
-        self.painter = DTGAN(lade_epsilon=lade_epsilon)
-        self.support = Tail(epsilon=lade_epsilon)
+        self.painter = DTGAN(norm=norm, upsample=upsample)
+        self.support = Tail(norm=NORMS[norm], upsample=UPSAMPLES[upsample])
 
     def forward(self, photo: Images) -> tuple[Images, Images]:
         """Give the raw support image G_s0 (before the guided filter) and the main image G_m, both (B, 3, H, W)."""
@@ -190,10 +210,10 @@ class Discriminator(nn.Module):
         DTGAN, section 2 of the released code's facts: LADE throughout, spectral normalisation of every convolution.
     """
 
-    def __init__(self, *, epsilon: float = 1e-5) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.enter = convolution(3, 32, 7, spectral=True)
-        block = functools.partial(ConvLADE, epsilon=epsilon, spectral=True)
+        block = functools.partial(ConvBlock, norm=functools.partial(LADE, spectral=True), spectral=True)
         self.blocks = nn.Sequential(
             *(block(32, 32, stride=2), block(32, 64)),
             *(block(64, 64, stride=2), block(64, 128)),

@@ -35,7 +35,7 @@ UNFINISHED = re.compile(
     r"\bTO" r"DO\b|\bFIX" r"ME\b|\bNotImplemented" r"Error\b|\bplace" r"holder\b(?!=)"
 )  # gradio has an argument of that name
 MACHINE_PATH = re.compile(r"(?<![\w.$~}/-])/(?:home|mnt|opt|root|tmp|work)/\w|[A-Z]:\\Users|\.\./" r"shared")
-OPTIONAL = {"onnxruntime"}  # the peer of `python -m bench.speed`, which says how to install it
+OPTIONAL = {"onnx", "onnxruntime"}  # the code that wants them says how to install them
 README_SECTIONS = ("set.?up|install|start", "train", "bench", "add.* model", "tree|files", "leaderboard")
 README_COMMANDS = (
     "python -m venv .venv && . .venv/bin/activate && pip install -r requirements.txt && python app.py",

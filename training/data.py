@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from models import image
+from models import faces, image
 from models.image import Images
 from training import segmentation
 from training.recipe import Recipe, RecipeError
@@ -80,6 +80,19 @@ def smooth_edges(white_noise: float) -> Derived:
     """Drawings that are blurred along their edges, with a share of white pixels."""
     make = functools.partial(segmentation.smooth_edges, white_noise=white_noise)
     return Derived(name="smooth", make=make, settings=f"{white_noise}")
+
+
+def features_of_faces() -> Derived:
+    """Marks on eyes and mouths.
+
+    Raises:
+        RecipeError: The detector that finds them cannot be had.
+    """
+    try:
+        faces.detector(fetch=True)
+    except OSError as error:
+        raise RecipeError(f"{error} Or leave eyes and mouths unmarked with --eyes 0.") from error
+    return Derived(name="features", make=segmentation.features_of_face, settings="0.09-0.13")
 
 
 def prepared(path: Path, version: Derived, side: int) -> Path:

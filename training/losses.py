@@ -28,13 +28,22 @@ def lsgan(logits: Float[Tensor, "..."], target: float) -> Scalar:
     return (logits.float() - target).square().mean()
 
 
-def content_loss(real: Features, fake: Features) -> Scalar:
-    """Mean absolute difference of two maps of one layer; 0 when equal.
+def content_loss(real: Features, fake: Features, *, places: Float[Tensor, "batch 1 _h _w"] | None = None) -> Scalar:
+    """Mean absolute difference of two maps of one layer, or of two images; 0 when equal.
+
+    Args:
+        real: Map (B, C, H, W).
+        fake: Likewise.
+        places: How much each place counts, of any size, such as eyes and mouth more than the rest; None for equally.
 
     Source:
         AnimeGAN (Chen, Liu and Chen, 2019), section 3.2. DTGAN divides it by the channels; `Calibration` covers both.
     """
-    return (real.float() - fake.float()).abs().mean()
+    difference = (real.float() - fake.float()).abs()
+    if places is None:
+        return difference.mean()
+    counts = F.adaptive_avg_pool2d(places.float(), (difference.shape[2], difference.shape[3]))
+    return (difference * counts).mean() / counts.mean()
 
 
 def gram(features: Features) -> Float[Tensor, "batch channels channels"]:
@@ -118,6 +127,11 @@ def color_loss(photo: Images, fake: Images) -> Scalar:
     """
     difference = (lab(photo) - lab(fake)).abs().mean(dim=(0, 2, 3))
     return 2 * difference[0] / 100 + difference[1] / 255 + difference[2] / 255
+
+
+def identity_loss(photo: Float[Tensor, "batch dim"], fake: Float[Tensor, "batch dim"]) -> Scalar:
+    """Ask that a face stays the same person's: one minus the cosine of two unit-length embeddings, in [0, 2]."""
+    return 1 - (photo * fake).sum(dim=1).mean()
 
 
 def total_variation(images: Images) -> Scalar:

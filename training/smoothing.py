@@ -69,7 +69,7 @@ def ink(images: Images, amount: float) -> Images:
 
     Source:
         Real-time video abstraction (Winnemoller, Olsen and Gooch, 2006), section 3.2: difference of Gaussians, sigma 1
-        and 1.6 px, weight 0.98, soft threshold tanh(0.25 (d + 2.5)) of 8-bit luminance: fainter edges, such as
+        and 1.6 px, weight 0.98, soft threshold tanh(0.25 (d + 1)) of 8-bit luminance: fainter edges, such as
         shading on skin, are not drawn.
     """
     if amount == 0:
@@ -78,7 +78,7 @@ def ink(images: Images, amount: float) -> Images:
         rgb = (images.float() + 1) / 2
         luminance = 255 * (rgb * rgb.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
         difference = blur(luminance, 1.0) - 0.98 * blur(luminance, 1.6)
-        pen = 1 + (0.25 * (difference + 2.5).clamp(max=0)).tanh()
+        pen = 1 + (0.25 * (difference + 1).clamp(max=0)).tanh()
         return 2 * rgb * (1 - amount + amount * pen) - 1
 
 

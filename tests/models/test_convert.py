@@ -59,7 +59,7 @@ def test_even_numbers_convolve_and_odd_ones_mix():
     pairs = convert.layout()
     assert len(pairs) == 34
     assert pairs["base/Conv"] == "encoder.x0.conv.weight"
-    assert pairs["base/Conv_13"] == "encoder.x3.1.lade.mix.weight"
+    assert pairs["base/Conv_13"] == "encoder.x3.1.norm.mix.weight"
     assert pairs["main/Conv_10"] == "main.fuse0.conv.weight"
     assert pairs["main/External_attention/Conv_1"] == "main.attention.leave.weight"
     assert pairs["main/External_attention/Variable_2"] == "main.attention.norm.running_mean"
@@ -80,7 +80,7 @@ def test_the_command_writes_a_folder_that_loads(
     model = models.load(str(tmp_path / "out"))
     assert f"SHA-256 {model.sha256};" in capsys.readouterr().out
     assert isinstance(model.network, dtgan.DTGAN)
-    assert model.network.encoder.x0.lade.epsilon == 1e-12
+    assert model.network.encoder.x0.norm.epsilon == 1e-12
     variance = "main.attention.norm.running_var"
     assert torch.equal(model.network.get_buffer(variance), network.get_buffer(variance))
     assert "LADE epsilon 1e-12" in (tmp_path / "out" / "README.md").read_text()

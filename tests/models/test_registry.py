@@ -71,12 +71,13 @@ def test_every_bundled_checkpoint_exists_and_loads():
 def test_saved_settings_and_checksum_come_back(folder: Path):
     model = models.load(str(folder))
     config = json.loads((folder / registry.CONFIG).read_text())
-    assert config == {"lade_epsilon": 1e-7, "nijigen": {"card": "dtgan", "sha256": model.sha256}}
+    assert config.pop("nijigen") == {"card": "dtgan", "sha256": model.sha256}
+    assert config == {"lade_epsilon": 1e-7, "norm": "lade", "upsample": "legacy"}
     assert model.sha256 == hashlib.sha256((folder / registry.WEIGHTS).read_bytes()).hexdigest()
     assert not model.training
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert isinstance(model.network, dtgan.DTGAN)
-    assert model.network.encoder.x0.lade.epsilon == 1e-7
+    assert model.network.encoder.x0.norm.epsilon == 1e-7
 
 
 def test_the_folder_is_in_the_hub_form(folder: Path):

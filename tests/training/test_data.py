@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models import image
+from models import download, image
 from tests.training import tiny
 from training import data, segmentation
 from training.objectives.dtgan import DTGANRecipe
@@ -97,3 +97,23 @@ def test_a_recipe_may_ask_for_licences(folder: Path) -> None:
     (folder / "SOURCES.csv").unlink()
     with pytest.raises(RecipeError, match="licence_class there is one of: pd"):
         data.files(folder, ("pd",))
+
+
+def test_eyes_and_mouths_are_marked_on_request(folder: Path, weights_dir: Path) -> None:
+    assert weights_dir.is_dir()
+    plain, marked = recipe(folder).data().batch(0), recipe(folder, eyes=2.0).data().batch(0)
+    assert set(marked) == {*plain, "features"}
+    assert marked["features"].shape == marked["photo"].shape
+    assert marked["features"].max() == -1  # these pictures show no face
+
+
+def unreachable(official: download.Download) -> Path:
+    raise OSError(f"{official.file} could not be downloaded.")
+
+
+def test_marks_need_the_detector(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("NIJIGEN_WEIGHTS", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(download, "fetch", unreachable)
+    with pytest.raises(RecipeError, match="--eyes 0"):
+        recipe(folder, eyes=2.0).data()

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import dtgan, features
+from models import dtgan, features, registry
 from tests.training import tiny
 from training import losses
 from training.objective import Batch
 from training.objectives import dtgan as objective
-from training.objectives.dtgan import REFERENCE, DTGANObjective, Hayao, Shinkai
+from training.objectives.dtgan import RECIPES, REFERENCE, DTGANObjective, Hayao, Shinkai
 
 
 @pytest.fixture
@@ -151,3 +151,57 @@ def test_the_portrait_revision_is_flatter_and_has_lines(hayao: DTGANObjective, b
     assert plain is not None
     assert hayao.revision is not None
     assert hayao.revision.mean() < plain.mean()
+
+
+def test_without_its_main_tail_the_support_tail_is_published(monkeypatch: pytest.MonkeyPatch, batch: Batch) -> None:
+    monkeypatch.setitem(features.PERCEPTUAL, "vgg19", tiny.perceptual)
+    recipe = RECIPES["dtgan-portrait-support"](photos=Path("p"), anime=Path("a"), out=Path("o"), size=64, workers=0)
+    made = recipe.objective()
+    assert isinstance(made, DTGANObjective)
+    assert set(made.init(batch)) == {"content_support"}
+    assert not [name for name in {**made.paint(batch), **made.judge(batch)} if "main" in name or "revision" in name]
+    network = made.networks["generator"].eval()
+    with torch.no_grad():
+        assert torch.equal(made.export(network)(batch["photo"]), network(batch["photo"])[0])
+
+
+@pytest.mark.parametrize("name", ["instance", "layer", "half-pixel"])
+def test_ablations_change_the_generator_and_say_so_in_their_configuration(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: Batch
+) -> None:
+    monkeypatch.setitem(features.PERCEPTUAL, "vgg19", tiny.perceptual)
+    recipe = RECIPES[f"dtgan-portrait-{name}"](photos=Path("p"), anime=Path("a"), out=Path("o"), workers=0)
+    made = recipe.objective()
+    network = made.export(made.networks["generator"].eval())
+    registry.save(network, tmp_path, name="dtgan")
+    with torch.no_grad():
+        again = registry.load(str(tmp_path))(batch["photo"])
+        assert torch.allclose(again, network(batch["photo"]), atol=2e-3)  # weights are stored as float16
+        paper = dtgan.DTGAN().eval()
+        paper.load_state_dict(network.state_dict(), strict=False)
+        assert not torch.allclose(again, paper(batch["photo"]), atol=2e-3)
+
+
+def test_eyes_count_more_where_the_recipe_says_so(hayao: DTGANObjective, batch: Batch) -> None:
+    assert hayao.places(batch) is None
+    hayao.recipe = dataclasses.replace(hayao.recipe, eyes=4.0)
+    marks = -torch.ones(2, 3, 64, 64)
+    marks[..., 10, 20] = 1
+    places = hayao.places(batch | {"features": marks})
+    assert places is not None
+    assert places.shape == (2, 1, 64, 64)
+    assert (places[0, 0, 10, 20].item(), places[0, 0, 0, 0].item()) == (5, 1)
+
+
+def test_the_identity_term_reaches_the_main_tail_alone(
+    monkeypatch: pytest.MonkeyPatch, weights_dir: Path, batch: Batch
+) -> None:
+    monkeypatch.setitem(features.PERCEPTUAL, "vgg19", tiny.perceptual)
+    recipe = Hayao(photos=Path("p"), anime=Path("a"), out=Path("o"), size=64, workers=0, identity=2.0)
+    made = recipe.objective()
+    terms = made.paint(batch)
+    assert 0 < terms["identity"].item() < 4
+    terms["identity"].backward()
+    generator = made.networks["generator"]
+    assert all(weight.grad is not None for weight in generator.painter.parameters())
+    assert all(weight.grad is None for weight in generator.support.parameters())

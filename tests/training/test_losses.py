@@ -27,6 +27,16 @@ def test_content_is_the_mean_absolute_difference() -> None:
     assert losses.content_loss(fake, fake).item() == 0
 
 
+def test_some_places_may_count_more() -> None:
+    real, fake = torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, 2)
+    fake[..., 0, 0] = 1
+    places = torch.ones(1, 1, 4, 4)
+    assert losses.content_loss(real, fake, places=places).item() == pytest.approx(0.25)
+    places[..., :2, :2] = 5
+    assert losses.content_loss(real, fake, places=places).item() == pytest.approx(5 / 8)
+    assert losses.content_loss(fake, fake, places=places).item() == 0
+
+
 def test_gram_by_hand() -> None:
     features = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])  # C = 2, H * W = 2
     assert torch.allclose(losses.gram(features), torch.tensor([[[5.0, 11.0], [11.0, 25.0]]]) / 4)
@@ -128,3 +138,9 @@ def test_plain_gram_matrices_see_brightness() -> None:
     features = images()
     assert losses.style_loss(features, features + 0.7, center=False).item() > 0.01
     assert losses.style_loss(features, features, center=False).item() == 0
+
+
+def test_identity_is_one_minus_the_cosine() -> None:
+    photo, fake = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.6, 0.8], [0.0, 1.0]])
+    assert losses.identity_loss(photo, fake).item() == pytest.approx(0.2)
+    assert losses.identity_loss(photo, photo).item() == 0

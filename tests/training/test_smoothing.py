@@ -1,9 +1,13 @@
 """L0 smoothing and the classical steps of the revision and superpixel images."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import skimage.data
 import torch
 
+from models import faces
 from training import segmentation, smoothing
 
 
@@ -113,3 +117,15 @@ def test_a_drawn_photo_is_flatter_and_has_lines() -> None:
     assert drawn.shape == pixels.shape
     assert drawn[:, 4:24].std() < 1 < noisy[:, 4:24].std()
     assert drawn[32, 32].max() < 60  # the pen, on the dark side
+
+
+def test_eyes_and_mouth_are_marked(weights_dir: Path) -> None:
+    portrait = skimage.data.astronaut()[:256, 96:352]
+    marks = segmentation.features_of_face(portrait)
+    assert marks.shape == portrait.shape
+    face = faces.find(portrait, detector=faces.yunet(weights_dir / "face_detection_yunet.onnx"))[0]
+    assert face.points is not None
+    for x, y in face.points[:2]:
+        assert marks[int(y), int(x)].min() > 240
+    assert marks[:40].max() == 0
+    assert segmentation.features_of_face(np.zeros((96, 96, 3), np.uint8)).max() == 0

@@ -239,11 +239,12 @@ class Portrait(AnimeGANRecipe):
     batch: int = 4
     ema: float = 0.98
     init_steps: int = 100
-    rates: tuple[float, float, float] = (2e-4, 3e-4, 3e-4)
-    adversarial: float = 10.0
-    color: float = 2_000.0
+    rates: tuple[float, float, float] = (5e-4, 5e-4, 2e-4)
+    adversarial: float = 60.0
+    style: float = 1.0
+    color: float = 10_000.0
     flatten: float = 0.01
-    ink: float = 0.8
+    ink: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,19 +4,21 @@ Source: DTGAN (Liu, Li and Dong, 2024), section 3, with the weights and schedule
 """
 
 import concurrent.futures
+import copy
 import dataclasses
 import functools
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import nn
 
-from models import dtgan, features, image
+from models import dtgan, embedding, features, image
 from models.image import Images
 from models.layers import Features
 from training import data, losses, segmentation, smoothing
 from training.objective import Adam, Batch, Objective, Phase, Terms
-from training.recipe import Recipe
+from training.recipe import Recipe, RecipeError
 
 STYLE_LAYERS = ("conv2_2", "conv3_3", "conv4_4")
 # Mean of every perceptual term, before its weight, in the fifth epoch of the reference trace (a public run with the
@@ -39,6 +41,10 @@ class DTGANRecipe(Recipe):
 
     card: ClassVar[str] = "dtgan"
 
+    norm: ClassVar[str] = "lade"
+    upsample: ClassVar[str] = "legacy"
+    main: ClassVar[bool] = True
+    """Train and export the main tail; without it the support tail is exported."""
     init_main: ClassVar[bool] = True
     """Whether the main tail takes part in the first phase."""
     total_variation: ClassVar[float] = 0.001
@@ -66,8 +72,18 @@ class DTGANRecipe(Recipe):
     """How dark the lines are that are drawn into the revision image, in [0, 1]; the paper draws none."""
     denoise: tuple[int, int] = (5, 6)
     """Strength of the non-local means for luminance and colour."""
+    eyes: float = 0.0
+    """How much more eyes and mouth count than the rest in content and revision losses; 0 as in the paper."""
+    identity: float = 0.0
+    """Weight of the identity loss of the main tail, for whole faces (--margin 0); the paper has none."""
     smooth_fakes: float = 2.0
     """Weight of the edge-smoothed anime among the support discriminator's counter-examples."""
+
+    def check(self) -> None:
+        """Raise RecipeError for a setting that cannot work."""
+        super().check()
+        if self.identity and self.margin:
+            raise RecipeError(f"--identity needs whole faces, but --margin {self.margin} crops them; add --margin 0.")
 
     def objective(self) -> "DTGANObjective":
         """Make the networks and phases of this recipe."""
@@ -75,12 +91,11 @@ class DTGANRecipe(Recipe):
 
     def data(self) -> data.Data:
         """Read both sets, with superpixels of the photos and smoothed edges of the anime."""
-        side, cache = self.side, self.out / "cache"
-        segments, smooth = data.superpixels(self.min_size), data.smooth_edges(self.white_noise)
-        photos = data.Dataset(
-            "photo", data.files(self.photos, self.licences), side=side, cache=cache, derived=(segments,)
-        )
-        anime = data.Dataset("anime", data.files(self.anime, self.licences), side=side, cache=cache, derived=(smooth,))
+        read = functools.partial(data.Dataset, side=self.side, cache=self.out / "cache")
+        versions = (data.superpixels(self.min_size), *((data.features_of_faces(),) if self.eyes else ()))
+        photos = read("photo", data.files(self.photos, self.licences), derived=versions)
+        smooth = data.smooth_edges(self.white_noise)
+        anime = read("anime", data.files(self.anime, self.licences), derived=(smooth,))
         return data.Data((photos, anime), self)
 
     @property
@@ -101,14 +116,17 @@ class DTGANObjective(Objective):
     def __init__(self, recipe: DTGANRecipe) -> None:
         self.recipe = recipe
         self.networks = {
-            "generator": dtgan.DoubleTail(),
+            "generator": dtgan.DoubleTail(norm=recipe.norm, upsample=recipe.upsample),
             "support_judge": dtgan.Discriminator(),
             "main_judge": dtgan.Discriminator(),
         }
         self.perceptual = features.load(recipe.features)
         self.calibration = losses.Calibration(REFERENCE)
         self.buffers = nn.ModuleDict({"calibration": self.calibration})
+        self.embedding = embedding.load() if recipe.identity else None
         self.frozen = nn.ModuleDict({"perceptual": self.perceptual})
+        if self.embedding is not None:
+            self.frozen["embedding"] = self.embedding
         judges = ("support_judge", "main_judge")
         begin = recipe.first_steps
         first, then = (Adam(rate=rate) for rate in recipe.rates)
@@ -125,7 +143,8 @@ class DTGANObjective(Objective):
         self.perceptual.move()
         raw, main = self.networks["generator"](batch["photo"])
         target = self.deep(batch["photo"])
-        tails = {"support": dtgan.guided_filter(raw)} | ({"main": main} if self.recipe.init_main else {})
+        both = self.recipe.main and self.recipe.init_main
+        tails = {"support": dtgan.guided_filter(raw)} | ({"main": main} if both else {})
         return {f"content_{name}": losses.content_loss(target, self.deep(fake)) for name, fake in tails.items()}
 
     def paint(self, batch: Batch) -> Terms:
@@ -138,16 +157,21 @@ class DTGANObjective(Objective):
         fake = self.deep(support)
         terms = self.support_terms(batch, support, gray, fake)
         segments, denoised = (torch.cat(parts).to(support) for parts in zip(*map(self.collect, jobs), strict=True))
+        terms |= self.region_terms(batch, segments, fake)
+        if not self.recipe.main:
+            return terms
         flat = smoothing.l0_smooth(denoised, strength=self.recipe.flatten)
         self.revision = smoothing.ink(flat, self.recipe.ink).contiguous(memory_format=torch.channels_last)
-        return terms | self.region_terms(batch, segments, fake) | self.main_terms(self.revision, main)
+        return terms | self.main_terms(batch, self.revision, main)
 
     def support_terms(self, batch: Batch, support: Images, gray: Images, fake: torch.Tensor) -> Terms:
         """Content, style, colour, smoothness and adversarial terms of the support tail."""
         recipe, scaled = self.recipe, self.calibration
         photo = self.deep(batch["photo"])
         domain, own = self.perceptual(losses.gray(batch["anime"]), STYLE_LAYERS), self.perceptual(gray, STYLE_LAYERS)
-        terms = {"content": recipe.content * scaled("content", losses.content_loss(photo, fake))}
+        terms = {
+            "content": recipe.content * scaled("content", losses.content_loss(photo, fake, places=self.places(batch)))
+        }
         for layer, weight in zip(STYLE_LAYERS, recipe.style, strict=True):
             raw = losses.style_loss(domain[layer], own[layer])
             terms[f"style_{layer}"] = weight * scaled(f"style_{layer}", raw)
@@ -168,16 +192,20 @@ class DTGANObjective(Objective):
             "region_photo": recipe.region[1] * self.calibration("region_photo", photo),
         }
 
-    def main_terms(self, revision: Images, main: Images) -> Terms:
-        """Revision, smoothness and adversarial terms of the main tail."""
+    def main_terms(self, batch: Batch, revision: Images, main: Images) -> Terms:
+        """Revision, smoothness, adversarial and identity terms of the main tail."""
         target, fake = self.deep(revision), self.deep(main)
         perceptual = self.calibration("revision_perceptual", losses.content_loss(target, fake))
-        return {
-            "revision": 50 * (revision - main).abs().mean(),
+        terms = {
+            "revision": 50 * losses.content_loss(revision, main, places=self.places(batch)),
             "revision_perceptual": 0.5 * perceptual,
             "total_variation_main": self.recipe.total_variation * losses.total_variation(main),
             "adversarial_main": 0.02 * losses.lsgan(self.networks["main_judge"](main), 1.0),
         }
+        if self.embedding is not None:
+            same = losses.identity_loss(self.embedding(batch["photo"]), self.embedding(main))
+            terms["identity"] = self.recipe.identity * same
+        return terms
 
     def judge(self, batch: Batch) -> Terms:
         """Discriminators' turn: fakes of the generator just updated, the revision image from before that."""
@@ -186,13 +214,23 @@ class DTGANObjective(Objective):
             support = losses.gray(dtgan.guided_filter(raw))
         support_judge, main_judge = self.networks["support_judge"], self.networks["main_judge"]
         smooth = losses.lsgan(support_judge(losses.gray(batch["smooth"])), 0.1)
-        return {
+        terms = {
             "support_real": 0.5 * losses.lsgan(support_judge(losses.gray(batch["anime"])), 0.9),
             "support_fake": losses.lsgan(support_judge(support), 0.1),
             "support_smooth": self.recipe.smooth_fakes * smooth,
+        }
+        if not self.recipe.main:
+            return terms
+        return terms | {
             "main_real": 0.1 * losses.lsgan(main_judge(self.revision), 1.0),
             "main_fake": 0.1 * losses.lsgan(main_judge(main), 0.0),
         }
+
+    def places(self, batch: Batch) -> Float[torch.Tensor, "batch 1 height width"] | None:
+        """How much each place counts, where eyes and mouth count more."""
+        if not self.recipe.eyes:
+            return None
+        return 1 + self.recipe.eyes * (batch["features"][:, :1] + 1) / 2
 
     def deep(self, images: Images) -> Features:
         """The perceptual map behind content, region and revision losses."""
@@ -215,12 +253,16 @@ class DTGANObjective(Objective):
         return image.from_uint8(segments), image.from_uint8(denoised)
 
     def export(self, averaged: nn.Module) -> nn.Module:
-        """Encoder and main tail."""
-        return averaged.get_submodule("painter")
+        """Encoder and main tail, or encoder and support tail where the main tail is left out."""
+        painter = averaged.get_submodule("painter")
+        if not self.recipe.main:
+            painter = copy.deepcopy(painter)
+            painter.get_submodule("main").load_state_dict(averaged.get_submodule("support").state_dict())
+        return painter
 
     def adopt(self, network: nn.Module, published: dict[str, torch.Tensor]) -> None:
         """Fill encoder and main tail; the support tail, which is not published, starts as a copy of the main tail."""
-        super().adopt(network, published)
+        network.get_submodule("painter").load_state_dict(published, strict=True)
         network.get_submodule("support").load_state_dict(network.get_submodule("painter.main").state_dict())
 
     def provenance(self) -> dict[str, str]:
@@ -290,9 +332,9 @@ class Portrait(DTGANRecipe):
     style: tuple[float, float, float] = (0.1, 2.0, 3.0)
     region: tuple[float, float] = (0.5, 1.0)
     adversarial: float = 0.3
-    color: float = 30.0
+    color: float = 100.0
     flatten: float = 0.01
-    ink: float = 0.8
+    ink: float = 1.0
     denoise: tuple[int, int] = (10, 10)
 
 
@@ -304,9 +346,45 @@ class Illust(Portrait):
     licences: ClassVar[tuple[str, ...]] = ("pd", "cc0", "cc-by")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InstanceNorm(Portrait):
+    """Ablation: instance normalisation in place of LADE in the generator."""
+
+    card: ClassVar[str] = "dtgan"
+    norm: ClassVar[str] = "instance"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerNorm(Portrait):
+    """Ablation: layer normalisation in place of LADE in the generator."""
+
+    card: ClassVar[str] = "dtgan"
+    norm: ClassVar[str] = "layer"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HalfPixel(Portrait):
+    """Ablation: today's bilinear upsampling in place of TensorFlow 1's."""
+
+    card: ClassVar[str] = "dtgan"
+    upsample: ClassVar[str] = "half-pixel"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SupportTail(Portrait):
+    """Ablation: no main tail, so no revision: the support tail paints."""
+
+    card: ClassVar[str] = "dtgan"
+    main: ClassVar[bool] = False
+
+
 RECIPES: dict[str, type[DTGANRecipe]] = {
     "dtgan-hayao": Hayao,
     "dtgan-shinkai": Shinkai,
     "dtgan-portrait": Portrait,
     "dtgan-illust": Illust,
+    "dtgan-portrait-instance": InstanceNorm,
+    "dtgan-portrait-layer": LayerNorm,
+    "dtgan-portrait-half-pixel": HalfPixel,
+    "dtgan-portrait-support": SupportTail,
 }
