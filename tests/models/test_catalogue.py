@@ -25,9 +25,13 @@ def test_counts_are_the_published_ones():
     assert {entry.name: entry.parameters for entry in card.catalogue()} == {
         "dtgan": 1_027_520,
         "dtgan-portrait": 1_027_520,
+        "dtgan-illust": 1_027_520,
         "animegan": 3_956_096,
+        "animegan-portrait": 3_956_096,
         "animeganv2": 2_143_552,
+        "animeganv2-portrait": 2_143_552,
         "animeganv2-lite": 698_240,
+        "animeganv2-lite-portrait": 698_240,
     }
 
 

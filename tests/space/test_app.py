@@ -258,9 +258,9 @@ def test_every_face_of_a_group_is_drawn_by_keyboard(visit, model, tmp_path):
     page = visit()
     _upload(page, tmp_path / "group.png")
     page.get_by_role("radio", name=text.TEXT["en"]["area_whole"]).focus()
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowDown")
-    assert page.get_by_role("radio", name=text.TEXT["en"]["area_every"]).is_checked()
+    for key in ("Tab", "Tab", "Space"):  # Gradio gives every choice a name of its own, so arrows do not move
+        page.keyboard.press(key)
+    page.locator("#area label.selected", has_text=text.TEXT["en"]["area_every"]).wait_for()
     page.click("#draw")
     page.locator("#result .stage").wait_for()
     page.locator("#status p", has_text=text.TEXT["en"]["faces_drawn"].format(count=2)).wait_for()
@@ -320,10 +320,10 @@ def test_a_phone_needs_no_sideways_scrolling(visit, model, language):
     page.locator("#result .stage").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.evaluate("document.querySelector('#result .stage').getBoundingClientRect().bottom") <= 741
-    page.get_by_role("tab", name=text.TEXT[language]["tab_leaderboard"]).click()
-    page.locator("#board p").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
     small = page.locator("#top a, #tabs [role=tablist] button, #area label, #model label").evaluate_all(
         "targets => targets.filter((target) => target.offsetHeight < 44).map((target) => target.innerText)"
     )
     assert small == [], "fingers need 44 pixels"
+    page.get_by_role("tab", name=text.TEXT[language]["tab_leaderboard"]).click()
+    page.locator("#board p").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
