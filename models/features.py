@@ -50,6 +50,10 @@ class Perceptual(nn.Module, abc.ABC):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    def provenance(self) -> dict[str, str]:
+        """What a record says of this network."""
+        return {"features": self.name, "features_sha256": self.sha256}
+
     def move(self) -> None:
         """Choose at random where the grid lies from now on, the same place for all images: once per training step."""
         top, left = torch.randint(self.grid, (2,)).tolist()

@@ -147,6 +147,11 @@ def saturated(images: Images) -> float:
     return float(extreme.float().mean())
 
 
+def figures(photo: Images, fake: Images) -> dict[str, float]:
+    """What the log tells of a batch besides the losses: burnt highlights and blotches show here first."""
+    return {"saturated": saturated(fake), "saturated_photo": saturated(photo)}
+
+
 class Calibration(torch.nn.Module):
     """Maps the units of any perceptual network to those of the reference trace.
 
@@ -176,6 +181,10 @@ class Calibration(torch.nn.Module):
             self.total[index] += raw.detach().double()
             self.calls[index] += 1
         return raw * self.scale(name)
+
+    def scales(self) -> dict[str, float]:
+        """Current factors of all terms, as the log names them."""
+        return {f"scale_{name}": self.scale(name) for name in self.names}
 
     def scale(self, name: str) -> float:
         """Current factor of a term; 1 before its first call."""

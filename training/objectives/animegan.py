@@ -146,13 +146,11 @@ class AnimeGANObjective(Objective):
 
     def provenance(self) -> dict[str, str]:
         """The perceptual network."""
-        return {"features": self.perceptual.name, "features_sha256": self.perceptual.sha256}
+        return self.perceptual.provenance()
 
     def statistics(self, averaged: nn.Module, batch: Batch) -> dict[str, float]:
         """Share of saturated pixels, and the scales of the perceptual terms."""
-        figures = {"saturated": losses.saturated(averaged(batch["photo"]))}
-        figures["saturated_photo"] = losses.saturated(batch["photo"])
-        return figures | {f"scale_{name}": self.calibration.scale(name) for name in REFERENCE}
+        return losses.figures(batch["photo"], averaged(batch["photo"])) | self.calibration.scales()
 
     def samples(self, averaged: nn.Module, batch: Batch) -> list[Images]:
         """Photo, what it is compared with, generated image."""

@@ -267,14 +267,11 @@ class DTGANObjective(Objective):
 
     def provenance(self) -> dict[str, str]:
         """The perceptual network."""
-        return {"features": self.perceptual.name, "features_sha256": self.perceptual.sha256}
+        return self.perceptual.provenance()
 
     def statistics(self, averaged: nn.Module, batch: Batch) -> dict[str, float]:
-        """Share of saturated pixels: burnt highlights and blotches show here first."""
-        _, fake = averaged(batch["photo"])
-        return {"saturated": losses.saturated(fake), "saturated_photo": losses.saturated(batch["photo"])} | {
-            f"scale_{name}": self.calibration.scale(name) for name in REFERENCE
-        }
+        """Share of saturated pixels, and the scales of the perceptual terms."""
+        return losses.figures(batch["photo"], averaged(batch["photo"])[1]) | self.calibration.scales()
 
     def samples(self, averaged: nn.Module, batch: Batch) -> list[Images]:
         """Photo, support image, main image."""
