@@ -112,10 +112,11 @@ def _yunet() -> faces.Detector:
 
 
 def begin_worker() -> None:
-    """Start a worker process: one thread for OpenCV, and an end with the process that started it, however that ends."""
+    """Start a worker process: one thread for OpenCV and torch, and an end with the process that started it."""
     import cv2
 
     cv2.setNumThreads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is imported, which no worker has done yet
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=end_with, args=(parent,), daemon=True).start()

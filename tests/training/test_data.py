@@ -117,3 +117,15 @@ def test_marks_need_the_detector(folder: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(download, "fetch", unreachable)
     with pytest.raises(RecipeError, match="--eyes 0"):
         recipe(folder, eyes=2.0).data()
+
+
+def threads(_: int) -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def test_workers_use_one_thread() -> None:
+    with data.pool(1) as workers:
+        assert workers.submit(threads, 0).result(timeout=120) == 1
+
