@@ -128,4 +128,3 @@ def threads(_: int) -> int:
 def test_workers_use_one_thread() -> None:
     with data.pool(1) as workers:
         assert workers.submit(threads, 0).result(timeout=120) == 1
-
