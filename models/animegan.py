@@ -283,7 +283,6 @@ def initialize_he(module: nn.Module) -> None:
 
 V1 = "AnimeGAN (Chen, Liu and Chen, 2020), https://doi.org/10.1007/978-981-15-5577-0_18"
 V2 = "AnimeGANv2 (Chen and Liu, 2020), https://github.com/TachibanaYoshino/AnimeGANv2"
-RESEARCH = "research use only (the anime training set is research-only)"
 CARDS = (
     ModelCard(
         name="animegan",
@@ -322,8 +321,8 @@ CARDS = (
         build=AnimeGAN,
         multiple=4,
         paper=V1,
-        licence=RESEARCH,
-        note="The first version, trained on face photos and anime faces.",
+        licence="architecture only",
+        note="The first version; its portrait weights are not trained yet.",
     ),
     ModelCard(
         name="animeganv2-portrait",
@@ -332,8 +331,8 @@ CARDS = (
         build=AnimeGANv2,
         multiple=4,
         paper=V2,
-        licence=RESEARCH,
-        note="The second version, trained on face photos and anime faces.",
+        licence="architecture only",
+        note="The second version; its portrait weights are not trained yet.",
     ),
     ModelCard(
         name="animeganv2-lite-portrait",
@@ -342,7 +341,7 @@ CARDS = (
         build=AnimeGANv2Lite,
         multiple=8,
         paper=V2,
-        licence=RESEARCH,
-        note="The smallest of the family, trained on face photos and anime faces.",
+        licence="architecture only",
+        note="The smallest of the family; its portrait weights are not trained yet.",
     ),
 )

@@ -171,10 +171,16 @@ class DTGAN(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["imag
         lade_epsilon: Added to the variances of every LADE.
         norm: A name in NORMS; the paper's is "lade", the others are what it is compared with.
         upsample: A name in UPSAMPLES; the paper's is "legacy".
+
+    Raises:
+        ValueError: One of the names is unknown.
     """
 
     def __init__(self, *, lade_epsilon: float = 1e-5, norm: str = "lade", upsample: str = "legacy") -> None:
         super().__init__()
+        if norm not in NORMS or upsample not in UPSAMPLES:
+            known = f"{', '.join(NORMS)} and {', '.join(UPSAMPLES)}"
+            raise ValueError(f"norm is {norm!r} and upsample {upsample!r}; expected one each of {known}.")
         make = functools.partial(LADE, epsilon=lade_epsilon) if norm == "lade" else NORMS[norm]
         self.encoder = Encoder(norm=make)
         self.main = Tail(norm=make, upsample=UPSAMPLES[upsample])
@@ -292,7 +298,7 @@ CARDS = (
         build=DTGAN,
         multiple=8,
         paper=PAPER,
-        licence="CC BY 4.0 (trained on CC BY and CC0 illustrations and public-domain photos)",
-        note="Trained on openly licensed pictures only, so its weights may be used freely.",
+        licence="architecture only",
+        note="For weights trained on openly licensed pictures alone; they are not trained yet.",
     ),
 )

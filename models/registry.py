@@ -126,7 +126,10 @@ def load(name: str, *, device: str = "cpu") -> Model:
     surplus = sorted(set(config) - set(inspect.signature(entry.build).parameters))
     if surplus:
         raise CheckpointError(f"{folder / CONFIG} has settings that {entry.name} does not know: {', '.join(surplus)}.")
-    network = entry.build(**config)
+    try:
+        network = entry.build(**config)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / CONFIG} does not fit {entry.name}: {error}") from error
     fill(network, folder / WEIGHTS, sha256=marks["sha256"])
     return Model(entry, network, sha256=marks["sha256"]).to(device).eval()
 

@@ -223,3 +223,11 @@ def test_the_wrapper_pads_to_the_multiple_and_crops_back():
     assert seen == [(2, 3, 72, 96)]
     with pytest.raises(image.ImageError, match="was given 93 x 63 px and takes sides from 64 px up"):
         model(photo[:, :, :63])
+
+
+def test_an_unknown_setting_value_names_the_file(tmp_path: Path):
+    registry.save(dtgan.DTGAN(), tmp_path, name="dtgan")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"norm": "group"}))
+    with pytest.raises(registry.CheckpointError, match=r"config\.json does not fit dtgan: norm is 'group'"):
+        registry.load(str(tmp_path))
