@@ -129,6 +129,16 @@ def color_loss(photo: Images, fake: Images) -> Scalar:
     return 2 * difference[0] / 100 + difference[1] / 255 + difference[2] / 255
 
 
+def cast_loss(photo: Images, drawn: Images, fake: Images, *, area: int = 16) -> Scalar:
+    """Ask for no colour cast: square areas keep the photo's mean a and b and the drawing's mean L, in units of 100.
+
+    Single pixels are free, so lines cost nothing; the sides have to be multiples of `area`, in pixels.
+    """
+    means = [F.avg_pool2d(lab(images), area) for images in (photo, drawn, fake)]
+    target = torch.cat([means[1][:, :1], means[0][:, 1:]], dim=1)
+    return (target - means[2]).abs().mean() / 100
+
+
 def identity_loss(photo: Float[Tensor, "batch dim"], fake: Float[Tensor, "batch dim"]) -> Scalar:
     """Ask that a face stays the same person's: one minus the cosine of two unit-length embeddings, in [0, 2]."""
     return 1 - (photo * fake).sum(dim=1).mean()

@@ -82,6 +82,20 @@ def test_color_gradient_is_finite_at_black_white_and_the_threshold(level: float)
     assert torch.isfinite(fake.grad).all()
 
 
+def test_cast_loss_sees_the_colour_of_an_area_and_not_of_its_pixels() -> None:
+    gray = torch.zeros(1, 3, 32, 32)
+    assert losses.cast_loss(gray, gray, gray).item() == 0
+    stripes = gray.clone()
+    stripes[..., ::2], stripes[..., 1::2] = 0.1, -0.1
+    yellow = gray.clone()
+    yellow[:, 2] = -0.4
+    assert losses.cast_loss(gray, gray, stripes).item() < 0.1 * losses.cast_loss(gray, gray, yellow).item()
+    # Lightness is the drawing's, the colour the photo's.
+    dark_gray = torch.full((1, 3, 32, 32), -0.5)
+    assert losses.cast_loss(gray, dark_gray, dark_gray).item() == pytest.approx(0, abs=1e-6)
+    assert losses.cast_loss(yellow, gray, gray).item() > 0.05
+
+
 def test_total_variation_of_a_ramp() -> None:
     ramp = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 3, 8, 8)
     assert losses.total_variation(ramp).item() == pytest.approx(0.5)

@@ -51,6 +51,8 @@ class DTGANRecipe(Recipe):
     """Weight of the total variation of each tail."""
     white_noise: ClassVar[float] = 0.0
     """Share of white pixels in the edge-smoothed anime."""
+    cast: ClassVar[float] = 0.0
+    """Weight of the main tail's colour cast; the paper has no such term."""
     min_region: ClassVar[int] = 50
     """Smallest superpixel, in pixels of an image that is loaded at 256 px."""
 
@@ -202,6 +204,8 @@ class DTGANObjective(Objective):
             "total_variation_main": self.recipe.total_variation * losses.total_variation(main),
             "adversarial_main": 0.02 * losses.lsgan(self.networks["main_judge"](main), 1.0),
         }
+        if self.recipe.cast:
+            terms["cast"] = self.recipe.cast * losses.cast_loss(batch["photo"], revision, main)
         if self.embedding is not None:
             same = losses.identity_loss(self.embedding(batch["photo"]), self.embedding(main))
             terms["identity"] = self.recipe.identity * same
@@ -317,6 +321,7 @@ class Portrait(DTGANRecipe):
     """
 
     card: ClassVar[str] = "dtgan-portrait"
+    cast: ClassVar[float] = 200.0
 
     steps: int = 6_000
     size: int = 128
