@@ -1,4 +1,4 @@
-"""Scores and their provenance: append-only JSON lines, and Parquet made of them. Needs no torch."""
+"""Scores and ratings with their provenance: append-only JSON lines, and Parquet made of them. Needs no torch."""
 
 import dataclasses
 import json
@@ -6,15 +6,20 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 Row = dict[str, Any]
 Key = tuple[str | int | None, ...]
 LATENCY = "latency_ms"  # the one metric that belongs to a machine
 
 
+Choice = Literal["A", "B", "tie", "both_bad", "cannot_load"]
+Role = Literal["training", "main", "gold", "duplicate"]
+Side = Literal["left", "right"]
+
+
 class RecordError(ValueError):
-    """A record, an image folder or an option of the benchmark that cannot be used."""
+    """A record, an image folder or an option of benchmark or study that cannot be used."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,9 +104,106 @@ class Score:
         )
 
 
-def to_row(score: Score) -> Row:
-    """Give the score as plain JSON types."""
-    return dataclasses.asdict(score)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rating:
+    """What a person said of two predictions of one photo. No address, no browser's name, no person's name.
+
+    Attributes:
+        rating_id: UUID of this row.
+        trial_id: UUID of the trial; with `attempt` the key that makes a repeated answer harmless.
+        attempt: 0, or 1 after the answer was undone.
+        participant_id: UUID that the server issued.
+        session_id: UUID of one sitting.
+        trial_index: Place in the session, from 1; training pairs count by themselves.
+        role: Only "main" is ranked.
+        duplicate_of: For a duplicate the trial whose sides it swaps.
+        photo_id: The photo's name in the study.
+        photo_sha256: Of its PNG bytes.
+        left_model: Who stands at A; right_model at B.
+        left_sha256: Of the PNG bytes shown.
+        choice: A is left.
+        decision_ms: From both images decoded to the answer.
+        shown_at: UTC, ISO 8601 with milliseconds, by the server; so is received_at.
+        scaled_side: Which side the three scales (1 bad to 5 excellent) are about; None without scales.
+        likeness: To the person.
+        style: Quality as anime.
+        artefacts: Freedom from them.
+        language: Of the page.
+        viewport_width: CSS pixels; so is viewport_height.
+        pixel_ratio: Device pixels per CSS pixel.
+        input: "key", "mouse" or "touch".
+        protocol: Name of the study's protocol, with its version.
+        rules_sha256: Of the rules that were in force.
+        plan_seed: Of the plan of trials.
+        git_commit: Of the code that showed the trial.
+        left_checkpoint_sha256: Of the weights; None where the side was made without a checkpoint.
+        prediction_protocol: Protocol that the predictions were made with.
+        device: Where they were made.
+        library_versions: JSON text.
+        previous_hash: Hash of the row before this one, and row_hash of this one: the chain of the store.
+        simulated: Whether no person gave it.
+    """
+
+    rating_id: str
+    trial_id: str
+    attempt: int
+    participant_id: str
+    session_id: str
+    trial_index: int
+    role: Role
+    duplicate_of: str | None
+    photo_id: str
+    photo_sha256: str
+    left_model: str
+    right_model: str
+    left_sha256: str
+    right_sha256: str
+    choice: Choice
+    decision_ms: int
+    shown_at: str
+    received_at: str
+    scaled_side: Side | None = None
+    likeness: int | None = None
+    style: int | None = None
+    artefacts: int | None = None
+    language: str
+    viewport_width: int
+    viewport_height: int
+    pixel_ratio: float
+    input: str
+    protocol: str
+    rules_sha256: str
+    plan_seed: int
+    git_commit: str
+    left_checkpoint_sha256: str | None
+    right_checkpoint_sha256: str | None
+    prediction_protocol: str
+    device: str
+    library_versions: str
+    previous_hash: str
+    row_hash: str
+    simulated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.choice not in get_args(Choice) or self.role not in get_args(Role):
+            raise ValueError(f"choice {self.choice!r} or role {self.role!r} is unknown")
+
+
+def to_row(record: Score | Rating) -> Row:
+    """Give a record as plain JSON types."""
+    return dataclasses.asdict(record)
+
+
+def rating_from_row(row: Row) -> Rating:
+    """Make a rating of a JSON object.
+
+    Raises:
+        RecordError: A field is missing, surplus or of the wrong kind.
+    """
+    try:
+        return Rating(**row)
+    except (TypeError, ValueError) as error:
+        raise RecordError(f"not a rating: {error}; expected the fields of bench.records.Rating.") from error
 
 
 def from_row(row: Row) -> Score:
