@@ -30,6 +30,8 @@ class AnimeGANRecipe(Recipe):
     generator: ClassVar[type[nn.Module]] = animegan.AnimeGAN
     norm: ClassVar[animegan.Norm] = staticmethod(animegan.instance_norm)
     """Of the discriminator."""
+    cast: ClassVar[float] = 0.0
+    """Weight of the colour cast; the papers have no such term."""
 
     steps: int = 112_009
     batch: int = 6
@@ -123,13 +125,16 @@ class AnimeGANObjective(Objective):
         recipe, fake = self.recipe, self.networks["generator"](batch["photo"])
         seen = self.deep(fake)
         style = losses.style_loss(self.deep(losses.gray(batch["anime"])), seen, center=False)
-        return {
+        terms = {
             "adversarial": recipe.adversarial * losses.lsgan(self.networks["judge"](fake), 1.0),
             "content": self.content(batch, seen),
             "style": recipe.style * self.calibration("style", style),
             "color": recipe.color * losses.yuv_loss(target(batch), fake),
             "total_variation": recipe.total_variation * losses.total_variation(fake),
         }
+        if recipe.cast:
+            terms["cast"] = recipe.cast * losses.cast_loss(batch["photo"], target(batch), fake)
+        return terms
 
     def content(self, batch: Batch, seen: Features) -> losses.Scalar:
         """Ask for the content of the photo, or of its drawn version where the recipe draws one."""
@@ -229,6 +234,7 @@ class Portrait(AnimeGANRecipe):
     """
 
     card: ClassVar[str] = "animegan-portrait"
+    cast: ClassVar[float] = 20_000.0
 
     steps: int = 3_000
     size: int = 128
