@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from space.ui import server  # reads the variable above, and takes seconds: not before --help
 
-    server.serve(host=options.host, port=options.port)
+    server.serve(address=options.host, port=options.port)
 
 
 if __name__ == "__main__":

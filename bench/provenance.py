@@ -22,7 +22,7 @@ def collect(conditions: protocol.Protocol, *, device: str) -> records.Provenance
         device: What `describe_device` gave.
     """
     return records.Provenance(
-        git_commit=_git("rev-parse", "HEAD") or "unknown",
+        git_commit=git_commit(),
         git_dirty=bool(_git("status", "--porcelain", "--untracked-files=no")),
         protocol=conditions.name,
         protocol_version=conditions.version,
@@ -32,6 +32,11 @@ def collect(conditions: protocol.Protocol, *, device: str) -> records.Provenance
         versions=_versions(),
         time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+
+
+def git_commit() -> str:
+    """Give the commit of the code, or "unknown"."""
+    return _git("rev-parse", "HEAD") or "unknown"
 
 
 def describe_device(device: str) -> str:

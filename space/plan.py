@@ -72,15 +72,15 @@ class Ledger:
             ledger.add(trial)
         return ledger
 
-    def add(self, trial: Shown) -> None:
-        """Count one more trial."""
+    def add(self, trial: Shown, *, by: int = 1) -> None:
+        """Count one more trial, or with -1 one less."""
         first, second = sorted((trial.left, trial.right))
-        self.pairs[first, second] += 1
-        self.photos[first, second, trial.photo] += 1
-        self.lean[trial.left] += 1
-        self.lean[trial.right] -= 1
+        self.pairs[first, second] += by
+        self.photos[first, second, trial.photo] += by
+        self.lean[trial.left] += by
+        self.lean[trial.right] -= by
         if trial.scaled:
-            self.scales[getattr(trial, trial.scaled), trial.photo] += 1
+            self.scales[getattr(trial, trial.scaled), trial.photo] += by
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,7 +166,8 @@ class Design:
 
     def _gold(self, index: int, deck: "Deck", generator: np.random.Generator) -> Planned:
         sound = self.models[generator.integers(len(self.models))]
-        left, right = (sound, screening.DAMAGED) if generator.integers(2) else (screening.DAMAGED, sound)
+        copy = screening.damaged(sound)
+        left, right = (sound, copy) if generator.integers(2) else (copy, sound)
         photo = least(deck.left, lambda _: 0, generator)
         deck.take(photo)
         return Planned(index=index, role="gold", photo=photo, left=left, right=right)
@@ -218,6 +219,8 @@ def roles(limits: rules.Rules, generator: np.random.Generator) -> dict[int, tupl
             early = [main for main in free if main <= index - limits.duplicate_distance and main not in taken]
             if early:
                 sources[index] = int(generator.choice(early))
-    order: dict[int, tuple[records.Role, int | None]] = dict.fromkeys(range(1, limits.trials + 1), ("main", None))
-    order |= dict.fromkeys(gold, ("gold", None))
-    return order | {index: ("duplicate", of) for index, of in sources.items()}
+    order: dict[int, tuple[records.Role, int | None]] = {}
+    for index in range(1, limits.trials + 1):
+        role: records.Role = "gold" if index in gold else "duplicate" if index in sources else "main"
+        order[index] = role, sources.get(index)
+    return order

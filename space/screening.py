@@ -11,6 +11,7 @@ from bench import records
 from space import rules
 
 SWAPPED = {"A": "B", "B": "A"}
+DAMAGED = "damaged/"
 SIDES = {"A": "left", "B": "right"}
 
 Ratings = Sequence[records.Rating]
@@ -146,13 +147,20 @@ def judge_person(ratings: Ratings, limits: rules.Rules) -> str | None:
 
 
 def golds(ratings: Ratings) -> list[bool]:
-    """Tell for each gold trial whether the sound side was chosen; the damaged one's model is named "damaged"."""
+    """Tell for each gold trial whether the sound side was chosen."""
     return [
-        rating.choice == ("B" if rating.left_model == DAMAGED else "A") for rating in ratings if rating.role == "gold"
+        rating.choice == ("B" if is_damaged(rating.left_model) else "A") for rating in ratings if rating.role == "gold"
     ]
 
 
-DAMAGED = "damaged"
+def damaged(model: str) -> str:
+    """Name the damaged copies of a model's predictions."""
+    return f"{DAMAGED}{model}"
+
+
+def is_damaged(name: str) -> bool:
+    """Tell whether a name is that of damaged copies."""
+    return name.startswith(DAMAGED)
 
 
 def reversals(ratings: Ratings) -> list[bool]:
@@ -175,6 +183,33 @@ def own_agreement(ratings: Ratings) -> float | None:
     first = {rating.trial_id: rating.choice for rating in ratings if rating.role == "main"}
     pairs = [(first[each.duplicate_of], each.choice) for each in ratings if each.duplicate_of in first]
     return sum(SWAPPED.get(before, before) == after for before, after in pairs) / len(pairs) if pairs else None
+
+
+def majority_agreement(mine: Ratings, everybody: Ratings) -> float | None:
+    """Share of decisive answers that agree with what most others preferred of the same pair; None without any.
+
+    Args:
+        mine: One participant's ratings.
+        everybody: All ratings; the own ones among them do not count.
+    """
+    own = {rating.rating_id for rating in mine}
+    votes: collections.Counter[tuple[str, str]] = collections.Counter()
+    for rating in everybody:
+        if rating.role == "main" and rating.choice in SIDES and rating.rating_id not in own:
+            votes[preferred(rating)] += 1
+    agreed = []
+    for rating in mine:
+        if rating.role == "main" and rating.choice in SIDES:
+            winner, loser = preferred(rating)
+            if votes[winner, loser] != votes[loser, winner]:
+                agreed.append(votes[winner, loser] > votes[loser, winner])
+    return sum(agreed) / len(agreed) if agreed else None
+
+
+def preferred(rating: records.Rating) -> tuple[str, str]:
+    """Give winner and loser of a decisive rating."""
+    pair = (rating.left_model, rating.right_model)
+    return pair if rating.choice == "A" else (pair[1], pair[0])
 
 
 def _too_fast(ratings: Ratings, limits: rules.Rules) -> set[str]:

@@ -77,7 +77,7 @@ class Participant:
 
     def _honest(self, trial: plan.Planned, given: Mapping[int, records.Choice]) -> records.Choice:
         if trial.role == "gold":
-            right: records.Choice = "B" if trial.left == screening.DAMAGED else "A"
+            right: records.Choice = "B" if screening.is_damaged(trial.left) else "A"
             wrong: records.Choice = "A" if right == "B" else "B"
             return right if self.generator.random() < self.truth.gold_right else wrong
         if trial.duplicate_of is not None and self.generator.random() < self.truth.steady:

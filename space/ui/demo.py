@@ -7,7 +7,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils import colors
 
-from space.ui import leaderboard, text, translate
+from space.ui import leaderboard, rate, text, translate
 
 STYLE = Path(__file__).with_name("style.css")
 SCRIPT = Path(__file__).with_name("page.js")
@@ -47,6 +47,8 @@ def build_demo(language: str = "en") -> gr.Blocks:
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab(sentences["tab_translate"], id="translate", elem_id="tab-translate"):
                 translate.build(sentences, minutes=(SWEEP_SECONDS + KEEP_SECONDS) // 60)
+            with gr.Tab(sentences["tab_rate"], id="rate", elem_id="tab-rate"):
+                rate.build(sentences, language)
             with gr.Tab(sentences["tab_leaderboard"], id="leaderboard", elem_id="tab-leaderboard") as tab:
                 leaderboard.build(sentences, tab)
     return demo.queue(max_size=32, default_concurrency_limit=2)

@@ -10,7 +10,7 @@ import gradio as gr
 import uvicorn
 from fastapi import responses
 
-from space import convert
+from space import api, convert, host
 from space.ui import demo, text, translate
 
 logger = logging.getLogger(__name__)
@@ -51,17 +51,32 @@ class SafeHeaders:
 class Server(uvicorn.Server):
     """A server that loads the models after its port is open, not before."""
 
+    def __init__(self, config: uvicorn.Config, studies: host.Host) -> None:
+        super().__init__(config)
+        self.studies = studies
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the port, then load torch in the background."""
         await super().startup(sockets)
         if self.started:
             logger.info("Nijigen is at http://%s:%d", self.config.host, self.config.port)
             convert.warm()
+            self.studies.start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what was asked, then finish writing the ratings."""
+        await super().shutdown(sockets)
+        self.studies.close()
 
 
-def build_app() -> fastapi.FastAPI:
-    """Put the pages of all languages under one roof: English at /, the others at their own paths."""
+def build_app(studies: host.Host | None = None) -> fastapi.FastAPI:
+    """Put the pages of all languages under one roof: English at /, the others at their own paths.
+
+    Args:
+        studies: Holds the study of the Rate tab; the environment's by default.
+    """
     app = fastapi.FastAPI(title="Nijigen", docs_url=None, redoc_url=None, openapi_url=None)
+    api.add_to(app, studies or host.from_environment())
     for language in sorted(text.PATHS, key=text.PATHS.__getitem__, reverse=True):  # the root swallows what follows it
         if text.PATHS[language]:
             app.add_route(f"/{text.PATHS[language]}", _to_folder)
@@ -90,6 +105,7 @@ def _to_folder(request: fastapi.Request) -> responses.Response:
     return responses.RedirectResponse(f"{request.url.path.rpartition('/')[2]}/")
 
 
-def serve(*, host: str, port: int) -> None:
+def serve(*, address: str, port: int) -> None:
     """Serve until interrupted."""
-    Server(uvicorn.Config(build_app(), host=host, port=port, log_level="warning")).run()
+    studies = host.from_environment()
+    Server(uvicorn.Config(build_app(studies), host=address, port=port, log_level="warning"), studies).run()

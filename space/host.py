@@ -1,0 +1,94 @@
+"""The study that this server runs: the operator's, or a pilot on the example portraits, which needs torch."""
+
+import dataclasses
+import logging
+import os
+import threading
+from pathlib import Path
+
+from bench import provenance, records
+from space import convert, gallery, rules, stimuli, store, study
+
+logger = logging.getLogger(__name__)
+
+STATE = Path(os.environ.get("NIJIGEN_STATE", Path(__file__).parents[1] / "state"))
+
+
+@dataclasses.dataclass
+class Host:
+    """Opens the study in the background and closes it with the server.
+
+    Attributes:
+        folder: The operator's study; None for the pilot.
+        url: Database of the ratings.
+        running: The study, once it can be taken part in.
+    """
+
+    folder: Path | None
+    url: str
+    running: study.Study | None = None
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol, known before the study runs."""
+        if self.running is not None:
+            return self.running.limits.protocol
+        return (rules.PILOT if self.folder is None else rules.STUDY).protocol
+
+    def find(self) -> study.Study | None:
+        """Give the study that runs, or None."""
+        return self.running
+
+    def start(self) -> threading.Thread:
+        """Open the study in the background; a failure is logged, and the rest of the app goes on."""
+        thread = threading.Thread(target=self._open, name="study", daemon=True)
+        thread.start()
+        return thread
+
+    def close(self) -> None:
+        """Finish what is being written."""
+        if self.running is not None:
+            self.running.store.close()
+
+    def _open(self) -> None:
+        try:
+            pictures = stimuli.load(self.folder) if self.folder else _pilot()
+            self.running = study.Study(
+                pictures,
+                store.Store(self.url),
+                seed=int(os.environ.get("NIJIGEN_SEED", "0")),
+                git_commit=provenance.git_commit(),
+            )
+            logger.info("%s runs: %d photos, %d models.", self.protocol, len(pictures.photos), len(pictures.models))
+        except records.RecordError as error:
+            logger.error("There is nothing to rate: %s", error)
+        except Exception:
+            logger.exception("The study could not be opened.")
+
+
+def from_environment() -> Host:
+    """Read NIJIGEN_STUDY (a folder of `space.develop`) and DATABASE_URL."""
+    folder = os.environ.get("NIJIGEN_STUDY")
+    name = "study" if folder else "pilot"
+    return Host(
+        folder=Path(folder) if folder else None,
+        url=os.environ.get("DATABASE_URL") or f"sqlite:///{STATE / name}.sqlite3",
+    )
+
+
+def _pilot() -> stimuli.Stimuli:
+    """Make the pilot's pictures of the example portraits, once the models are there."""
+    convert.READY.wait()
+    from space import develop
+
+    photos = STATE / "pilot" / "examples"
+    photos.mkdir(parents=True, exist_ok=True)
+    wanted = {f"{example.name}.png": example for example in gallery.examples()}
+    for stale in {path.name for path in photos.iterdir()} - set(wanted):
+        (photos / stale).unlink()
+    for name, example in wanted.items():
+        content = gallery.png(example)
+        if not (photos / name).is_file() or (photos / name).read_bytes() != content:
+            records.write_atomic(photos / name, content)
+    with convert.TURN:
+        return develop.develop(photos, STATE / "pilot", limits=rules.PILOT)
