@@ -9,7 +9,7 @@ import pydantic
 from fastapi import responses
 
 from bench import records
-from space import study
+from space import study, trials
 
 PRIVATE = {"cache-control": "no-store", "x-robots-tag": "noindex"}
 LARGEST_BODY = 4096  # bytes: what `keepalive` may carry safely, and more than any answer needs
@@ -126,7 +126,7 @@ def add_to(app: fastapi.FastAPI, host: Held, *, prefix: str = "/study") -> None:
 
     @router.post("/rating")
     async def rate(body: Rating) -> Any:
-        answer = study.Answer(**body.model_dump(exclude={"token", "trial_id"}))
+        answer = trials.Answer(**body.model_dump(exclude={"token", "trial_id"}))
         saved = await asyncio.wrap_future(running().rate(body.token, body.trial_id, answer))
         return dataclasses.asdict(saved)
 

@@ -11,78 +11,17 @@ import secrets
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import sqlalchemy as sql
 
 from bench import records
-from space import lookup, plan, screening, stimuli, store
+from space import lookup, plan, screening, stimuli, store, trials
 
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # of withdrawal codes: nothing that looks like something else
-INPUTS = ("key", "mouse", "touch")
 LANGUAGES = ("vi", "zh-CN", "en")
 RECOUNT_SECONDS = 60
 Marks = tuple[int, int, int]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What the page sends when somebody chose.
-
-    Attributes:
-        choice: A is left.
-        attempt: 0, or 1 after an undo.
-        decision_ms: From both images decoded to the answer.
-        input: "key", "mouse" or "touch".
-        viewport_width: CSS pixels; so is viewport_height.
-        pixel_ratio: Device pixels per CSS pixel.
-    """
-
-    choice: records.Choice
-    attempt: Literal[0, 1] = 0
-    decision_ms: int
-    input: str
-    viewport_width: int
-    viewport_height: int
-    pixel_ratio: float
-
-    def __post_init__(self) -> None:
-        allowed = {
-            "choice": self.choice in get_args(records.Choice),
-            "attempt": self.attempt in (0, 1),
-            "decision_ms": 0 <= self.decision_ms <= 86_400_000,
-            "input": self.input in INPUTS,
-            "viewport": 0 < self.viewport_width < 100_000 and 0 < self.viewport_height < 100_000,
-            "pixel_ratio": 0 < self.pixel_ratio < 100,
-        }
-        if not all(allowed.values()):
-            wrong = ", ".join(name for name, fine in allowed.items() if not fine)
-            raise records.RecordError(f"the answer cannot be stored: {wrong} is out of range.")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Trial:
-    """A trial as the page gets it: nothing in it tells models or roles apart.
-
-    Attributes:
-        trial_id: UUID, known to this participant alone.
-        number: Place in the session, from 1; 0, -1 and -2 are training.
-        attempt: The attempt that an answer would be.
-        photo: Token of the picture; so are left and right.
-        answered: The choice that is stored, or None.
-        scaled_side: Which side the scales are about, told only after the choice.
-        expected: For a training pair the right answer, told only after the choice.
-    """
-
-    trial_id: str
-    number: int
-    attempt: int
-    photo: str
-    left: str
-    right: str
-    answered: records.Choice | None = None
-    scaled_side: records.Side | None = None
-    expected: records.Choice | None = None
 
 
 class Study:
@@ -184,20 +123,20 @@ class Study:
         number = lookup.next_number(connection, self.limits.protocol)
         if time.monotonic() - self._counted > RECOUNT_SECONDS:  # sittings that were given up come back to the plan
             self._recount(connection)
-        trials = self.design.session(self._ledger, number)
+        planned = self.design.session(self._ledger, number)
         connection.execute(
             store.SESSIONS.insert().values(
                 session_id=session,
                 participant_id=participant,
                 protocol=self.limits.protocol,
                 number=number,
-                plan=json.dumps([dataclasses.asdict(trial) for trial in trials]),
+                plan=json.dumps([dataclasses.asdict(trial) for trial in planned]),
                 language=language,
                 created_at=store.now(),
             )
         )
 
-    def trial(self, token: str, session: str, number: int) -> Trial:
+    def trial(self, token: str, session: str, number: int) -> trials.Trial:
         """Show a trial of a session: the one that was shown already while it is valid, else a new row.
 
         Raises:
@@ -206,7 +145,7 @@ class Study:
         participant = self.participant(token)
         return self.store.write(functools.partial(self._show, participant=participant, session=session, number=number))
 
-    def _show(self, connection: sql.Connection, *, participant: str, session: str, number: int) -> Trial:
+    def _show(self, connection: sql.Connection, *, participant: str, session: str, number: int) -> trials.Trial:
         plan_text = lookup.session(connection, session, participant).plan
         for old in lookup.shown(connection, session, number):
             answer = lookup.answer(connection, old.trial_id)
@@ -235,10 +174,10 @@ class Study:
         connection.execute(store.TOKENS.insert(), rows)
         return self._describe(connection, lookup.trial(connection, values["trial_id"], participant)[0], None)
 
-    def _describe(self, connection: sql.Connection, row: sql.Row, answer: records.Row | None) -> Trial:
+    def _describe(self, connection: sql.Connection, row: sql.Row, answer: records.Row | None) -> trials.Trial:
         facts = json.loads(row.facts)
         choice = None if answer is None else answer["choice"]
-        return Trial(
+        return trials.Trial(
             trial_id=row.trial_id,
             number=row.place,
             attempt=lookup.attempt(connection, row.trial_id),
@@ -259,14 +198,16 @@ class Study:
             "expected": stimuli.expected(facts) if facts["role"] == "training" else None,
         }
 
-    def rate(self, token: str, trial_id: str, answer: Answer) -> "concurrent.futures.Future[Trial]":
+    def rate(self, token: str, trial_id: str, answer: trials.Answer) -> "concurrent.futures.Future[trials.Trial]":
         """Store an answer; the future is set after the commit. A repeat gets the stored choice back."""
         participant = self.participant(token)
         return self.store.submit(
             functools.partial(self._rate, participant=participant, trial_id=trial_id, answer=answer)
         )
 
-    def _rate(self, connection: sql.Connection, *, participant: str, trial_id: str, answer: Answer) -> Trial:
+    def _rate(
+        self, connection: sql.Connection, *, participant: str, trial_id: str, answer: trials.Answer
+    ) -> trials.Trial:
         row, session = lookup.trial(connection, trial_id, participant)
         before = store.find(connection, lookup.event("rating", trial_id, answer.attempt))
         if before is not None:
@@ -285,7 +226,13 @@ class Study:
         return self._describe(connection, row, body)
 
     def _body(
-        self, connection: sql.Connection, row: sql.Row, *, session: sql.Row, facts: Mapping[str, Any], answer: Answer
+        self,
+        connection: sql.Connection,
+        row: sql.Row,
+        *,
+        session: sql.Row,
+        facts: Mapping[str, Any],
+        answer: trials.Answer,
     ) -> records.Row:
         """Everything that is stored of a rating, with its provenance; see `bench.records.Rating`."""
         picture = functools.partial(self.pictures.find, facts["photo"])

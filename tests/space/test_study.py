@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bench import records
-from space import rules, stimuli, store, study
+from space import rules, stimuli, store, study, trials
 from tests.space import studies
 
-ANSWER = study.Answer(
+ANSWER = trials.Answer(
     choice="A", decision_ms=4000, input="key", viewport_width=1280, viewport_height=800, pixel_ratio=1.0
 )
 
@@ -29,7 +29,7 @@ def held(kept: store.Store, tmp_path: Path) -> study.Study:
     return study.Study(stimuli.load(studies.folder(tmp_path / "pictures")), kept, git_commit="a" * 40)
 
 
-def answer(held: study.Study, token: str, trial: study.Trial, choice: records.Choice = "A") -> study.Trial:
+def answer(held: study.Study, token: str, trial: trials.Trial, choice: records.Choice = "A") -> trials.Trial:
     given = dataclasses.replace(ANSWER, choice=choice, attempt=trial.attempt)
     return held.rate(token, trial.trial_id, given).result()
 
@@ -134,9 +134,9 @@ def test_a_reload_goes_on_where_it_was(held: study.Study) -> None:
 def test_training_comes_once_and_tells_the_right_answer_afterwards(held: study.Study) -> None:
     token, _ = held.join()
     session = held.sit(token, language="en")
-    trials = [held.trial(token, session["session_id"], number) for number in (-2, -1, 0)]
-    assert [trial.expected for trial in trials] == [None] * 3
-    assert [answer(held, token, trial).expected for trial in trials] == ["A", "B", "tie"]
+    lessons = [held.trial(token, session["session_id"], number) for number in (-2, -1, 0)]
+    assert [lesson.expected for lesson in lessons] == [None] * 3
+    assert [answer(held, token, lesson).expected for lesson in lessons] == ["A", "B", "tie"]
     sit_through(held, token)
     assert held.sit(token, language="en")["next"] == 1
 
