@@ -225,9 +225,22 @@ def _strength(log_s: Float[Array, "*r m"]) -> Float[Array, "*r m"]:
     return BASE + SCALE * (log_s - log_s.mean(axis=-1, keepdims=True)) / np.log(10)
 
 
-def bootstrap(
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """What each refit of a bootstrap gave.
+
+    Attributes:
+        strength: Per round and model.
+        left_wins: Per round the share of decisive choices that went to the left.
+    """
+
+    strength: Float[Array, "r m"]
+    left_wins: Float[Array, "r"]
+
+
+def resample(
     comparisons: Comparisons, *, cluster: str = "participant", rounds: int = ROUNDS, seed: int = SEED
-) -> Intervals:
+) -> Rounds:
     """Refit on clusters drawn with replacement: one person's choices are not independent.
 
     Args:
@@ -236,31 +249,32 @@ def bootstrap(
         rounds: How many refits.
         seed: Of the draws.
 
-    Returns:
-        2.5 and 97.5 percentiles of strength and rank.
-
     Raises:
         RecordError: See `fit`.
     """
     check(comparisons)
-    groups = getattr(comparisons, cluster)
+    groups, models = getattr(comparisons, cluster), len(comparisons.models)
     amount = int(groups.max()) + 1
-    per_group = np.zeros((amount, len(comparisons.models) ** 2 * 3))
-    cell = (comparisons.left * len(comparisons.models) + comparisons.right) * 3 + comparisons.outcome
+    per_group = np.zeros((amount, models * models * 3))
+    cell = (comparisons.left * models + comparisons.right) * 3 + comparisons.outcome
     np.add.at(per_group, (groups, cell), 1.0)
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(amount, np.full(amount, 1 / amount), size=rounds)
-    outcomes = (drawn @ per_group).reshape(rounds, len(comparisons.models), len(comparisons.models), 3)
-    design = Design(len(comparisons.models))
+    drawn = np.random.default_rng(seed).multinomial(amount, np.full(amount, 1 / amount), size=rounds)
+    outcomes = (drawn @ per_group).reshape(rounds, models, models, 3)
+    design = Design(models)
     start = newton(design, counts(comparisons)[None])[0]
-    strength = _strength(newton(design, outcomes, start)[:, :-2])
-    # The best of each round has rank 1; half a rank is never reported.
-    rank = 1 + np.argsort(np.argsort(-strength, axis=1, kind="stable"), axis=1)
     decided = outcomes[..., [LEFT, RIGHT]].sum(axis=(1, 2))
-    left_wins = decided[:, LEFT] / np.maximum(decided.sum(axis=1), 1)
-    low, high = np.percentile(left_wins, [2.5, 97.5])
+    return Rounds(
+        strength=_strength(newton(design, outcomes, start)[:, :-2]),
+        left_wins=decided[:, LEFT] / np.maximum(decided.sum(axis=1), 1),
+    )
+
+
+def intervals(rounds: Rounds) -> Intervals:
+    """Give the 2.5 and 97.5 percentiles of strength and rank; ranks are whole numbers, the best of a round has 1."""
+    rank = 1 + np.argsort(np.argsort(-rounds.strength, axis=1, kind="stable"), axis=1)
+    low, high = np.percentile(rounds.left_wins, [2.5, 97.5])
     return Intervals(
-        strength=np.percentile(strength, [2.5, 97.5], axis=0).T,
+        strength=np.percentile(rounds.strength, [2.5, 97.5], axis=0).T,
         rank=np.percentile(rank, [2.5, 97.5], axis=0, method="inverted_cdf").T.astype(int),
         left_wins=(float(low), float(high)),
     )

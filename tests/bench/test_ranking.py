@@ -118,14 +118,14 @@ def test_without_a_way_back_a_ranking_is_not_strongly_connected() -> None:
 
 def test_the_bootstrap_is_seeded_and_clustered_by_participant() -> None:
     data = drawn(np.array([-0.3, 0.0, 0.3]), amount=600, people=20)
-    first = ranking.bootstrap(data, rounds=200)
-    assert np.array_equal(first.strength, ranking.bootstrap(data, rounds=200).strength)
+    first = ranking.intervals(ranking.resample(data, rounds=200))
+    assert np.array_equal(first.strength, ranking.intervals(ranking.resample(data, rounds=200)).strength)
     assert (first.rank[:, 0] <= first.rank[:, 1]).all()
     low, high = first.left_wins
     assert low < 0.5 < high
     # Twenty copies of one person know no more than that person.
     alone = dataclasses.replace(data, participant=np.zeros(600, dtype=int))
-    assert np.ptp(ranking.bootstrap(alone, rounds=50).strength, axis=1) == pytest.approx([0, 0, 0], abs=1e-9)
+    assert np.ptp(ranking.resample(alone, rounds=50).strength, axis=0) == pytest.approx([0, 0, 0], abs=1e-9)
 
 
 def test_the_win_matrix_counts_both_sides() -> None:
