@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -352,3 +353,9 @@ class Study:
         if rows is None:
             raise records.RecordError("this code is unknown: nothing was deleted. Look at it once more.")
         return rows
+
+
+if __name__ == "__main__":
+    from space import command
+
+    sys.exit(command.main())
