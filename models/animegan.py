@@ -322,7 +322,7 @@ CARDS = (
         multiple=4,
         paper=V1,
         licence="architecture only",
-        note="The first version; its portrait weights are not trained yet.",
+        note="The first version, with the most computation of the family.",
     ),
     ModelCard(
         name="animeganv2-portrait",
@@ -332,7 +332,7 @@ CARDS = (
         multiple=4,
         paper=V2,
         licence="architecture only",
-        note="The second version; its portrait weights are not trained yet.",
+        note="The second version; half the parameters of the first one.",
     ),
     ModelCard(
         name="animeganv2-lite-portrait",
@@ -341,7 +341,8 @@ CARDS = (
         build=AnimeGANv2Lite,
         multiple=8,
         paper=V2,
-        licence="architecture only",
-        note="The smallest of the family; its portrait weights are not trained yet.",
+        checkpoint="animeganv2-lite-portrait",
+        licence="research use only (the anime training set is research-only)",
+        note="The smallest of the family: soft shading, thin lines.",
     ),
 )
