@@ -2,14 +2,14 @@
 
 import asyncio
 import dataclasses
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import fastapi
 import pydantic
 from fastapi import responses
 
-from bench import records
-from space import study, trials
+from bench import opinions, records, standings
+from space import results, study, trials
 
 PRIVATE = {"cache-control": "no-store", "x-robots-tag": "noindex"}
 LARGEST_BODY = 4096  # bytes: what `keepalive` may carry safely, and more than any answer needs
@@ -78,43 +78,35 @@ class Withdrawal(pydantic.BaseModel):
     code: Name
 
 
-class Held(Protocol):
-    """Whoever holds the study, see `space.host`."""
-
-    @property
-    def protocol(self) -> str:
-        """Name of its protocol."""
-        ...
-
-    def find(self) -> study.Study | None:
-        """Give the study, or None while its pictures are being made."""
-        ...
-
-
-def add_to(app: fastapi.FastAPI, host: Held, *, prefix: str = "/study") -> None:
+def add_to(app: fastapi.FastAPI, ranked: results.Results, *, prefix: str = "/study") -> None:
     """Add the routes; to be called before Gradio's pages are mounted, which swallow what follows.
 
     Args:
         app: The app.
-        host: Gives the study.
+        ranked: Holds the study, and ranks its models.
         prefix: Start of every path.
     """
     router = fastapi.APIRouter(prefix=prefix, default_response_class=Private)
+    studies = ranked.studies
+
+    def document() -> dict[str, Any]:
+        running()
+        return ranked.document() or {}
 
     def running() -> study.Study:
-        found = host.find()
+        found = studies.find()
         if found is None:
             raise fastapi.HTTPException(503, "The pictures are being prepared; try again in a minute.")
         return found
 
     @router.get("/about")
     def about() -> Any:
-        return {"protocol": host.protocol, "ready": host.find() is not None}
+        return {"protocol": studies.protocol, "ready": studies.find() is not None}
 
     @router.post("/join")
     def join(_: Joining, request: fastapi.Request) -> Any:
         token, code = running().join(address=request.client.host if request.client else "")
-        return {"token": token, "code": code, "protocol": host.protocol}
+        return {"token": token, "code": code, "protocol": studies.protocol}
 
     @router.post("/session")
     def sit(body: Sitting) -> Any:
@@ -153,6 +145,14 @@ def add_to(app: fastapi.FastAPI, host: Held, *, prefix: str = "/study") -> None:
         if content is None:
             raise fastapi.HTTPException(404, "There is no such picture.")
         return fastapi.Response(content, media_type="image/png", headers=PRIVATE)
+
+    @router.get("/standings.json")
+    def as_json() -> Any:
+        return fastapi.Response(standings.to_json(document()), media_type="application/json", headers=PRIVATE)
+
+    @router.get("/standings.csv")
+    def as_csv() -> Any:
+        return fastapi.Response(opinions.csv(document()), media_type="text/csv", headers=PRIVATE)
 
     app.add_exception_handler(records.RecordError, explain)
     app.include_router(router)

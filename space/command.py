@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tabulate
@@ -73,10 +74,20 @@ def _simulated(models: int, total: int, limits: rules.Rules) -> dict[str, object
     }
 
 
-def rank(ratings: Sequence[records.Rating], scores: Sequence[records.Score] = ()) -> dict[str, object]:
-    """Screen ratings of one protocol and make the standings of them."""
-    screened = screening.screen(ratings)
-    return standings.standings(body(screened, ratings), scores)
+def rank(
+    ratings: Sequence[records.Rating],
+    scores: Sequence[records.Score] = (),
+    *,
+    shared: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
+    """Screen ratings of one protocol and make the standings of them.
+
+    Args:
+        ratings: Of one protocol.
+        scores: What the benchmark measured, to correlate with.
+        shared: Participants who share their address with too many others.
+    """
+    return standings.standings(body(screening.screen(ratings, shared=shared), ratings), scores)
 
 
 def body(screened: screening.Screening, ratings: Sequence[records.Rating]) -> standings.Body:

@@ -24,6 +24,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.pool import StaticPool
 
 from bench import records
+from space import rules
 
 logger = logging.getLogger(__name__)
 
@@ -348,6 +349,28 @@ def ratings(connection: sql.Connection) -> list[records.Rating]:
         for row in rows
         if row.kind == "rating" and row.sequence in bodies and (row.trial_id, row.attempt) not in undone
     ]
+
+
+def sharing(connection: sql.Connection, limits: rules.Rules) -> frozenset[str]:
+    """List participants who came from one address with too many others within the days of the rules."""
+    rows = connection.execute(
+        sql.select(PARTICIPANTS.c.participant_id, PARTICIPANTS.c.address_hash, PARTICIPANTS.c.created_at).where(
+            PARTICIPANTS.c.address_hash.is_not(None)
+        )
+    )
+    homes: dict[str, list[tuple[datetime.datetime, str]]] = {}
+    for row in rows:
+        moment = datetime.datetime.fromisoformat(row.created_at)
+        homes.setdefault(row.address_hash, []).append((moment, row.participant_id))
+    span = datetime.timedelta(days=limits.shared_address_days)
+    found: set[str] = set()
+    for people in homes.values():
+        people.sort()
+        for start, _ in people:
+            together = [name for moment, name in people if start <= moment <= start + span]
+            if len(together) >= limits.shared_address:
+                found.update(together)
+    return frozenset(found)
 
 
 def secret(store: Store, name: str) -> str:

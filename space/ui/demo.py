@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils import colors
 
+from space import results
 from space.ui import leaderboard, rate, text, translate
 
 STYLE = Path(__file__).with_name("style.css")
@@ -27,11 +28,12 @@ ICON = (
 )
 
 
-def build_demo(language: str = "en") -> gr.Blocks:
+def build_demo(language: str, ranked: results.Results) -> gr.Blocks:
     """Build the whole page in one language; needs no torch.
 
     Args:
         language: A key of `text.TEXT`.
+        ranked: What people preferred, for the leaderboard.
 
     Returns:
         Blocks to mount with `options(language)`.
@@ -50,7 +52,7 @@ def build_demo(language: str = "en") -> gr.Blocks:
             with gr.Tab(sentences["tab_rate"], id="rate", elem_id="tab-rate"):
                 rate.build(sentences, language)
             with gr.Tab(sentences["tab_leaderboard"], id="leaderboard", elem_id="tab-leaderboard") as tab:
-                leaderboard.build(sentences, tab)
+                leaderboard.build(sentences, tab, ranked, home="../" if text.PATHS[language] else "./")
     return demo.queue(max_size=32, default_concurrency_limit=2)
 
 

@@ -1,4 +1,4 @@
-"""The Leaderboard tab: the table and one figure, made anew of the recorded scores whenever the tab is opened."""
+"""The Leaderboard tab: what machines measured and what people preferred, made anew whenever the tab is opened."""
 
 import html
 from pathlib import Path
@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import pandas
 
-from bench import records, report
+from bench import opinions, records, report
+from space import results, rules
 from space.ui import text
 
 if TYPE_CHECKING:
     from plotly import graph_objects
 
 SCORES = Path(__file__).parents[2] / "bench" / "results" / "scores.jsonl"
+HASH_DIGITS = 12
 
 
-def build(sentences: text.Sentences, tab: gr.Tab) -> None:
+def build(sentences: text.Sentences, tab: gr.Tab, ranked: results.Results, *, home: str) -> None:
     """Lay the tab out; it is filled when somebody opens it, so that the first page stays light.
 
     Args:
         sentences: The page's language.
         tab: The tab that is being laid out.
+        ranked: What people preferred.
+        home: Relative address of the app.
     """
     gr.HTML(
         f"<h2>{html.escape(sentences['board'])}</h2><p>{html.escape(sentences['board_intro'])}</p>",
@@ -31,11 +35,20 @@ def build(sentences: text.Sentences, tab: gr.Tab) -> None:
     table = gr.HTML(apply_default_css=False, elem_id="board")
     figure = gr.Plot(show_label=False, elem_id="figure", visible=False)
 
+    people = gr.HTML(apply_default_css=False, elem_id="people")
+    scatter = gr.Plot(show_label=False, elem_id="scatter", visible=False)
+
     def show() -> dict[Any, Any]:
         rows, drawing = contents(sentences)
-        return {table: rows, figure: gr.Plot(drawing, visible=drawing is not None)}
+        preferred, points = preference(ranked.document(), sentences, home=home)
+        return {
+            table: rows,
+            figure: gr.Plot(drawing, visible=drawing is not None),
+            people: preferred,
+            scatter: gr.Plot(points, visible=points is not None),
+        }
 
-    tab.select(show, None, [table, figure], api_visibility="private", show_progress="hidden")
+    tab.select(show, None, [table, figure, people, scatter], api_visibility="private", show_progress="hidden")
 
 
 def contents(sentences: text.Sentences) -> tuple[str, "graph_objects.Figure | None"]:
@@ -52,6 +65,46 @@ def contents(sentences: text.Sentences) -> tuple[str, "graph_objects.Figure | No
         return f'<p class="note">{html.escape(sentences["board_empty"])}</p>', None
     board = report.leaderboard(scores)
     return markup(board, scores, sentences), narrow(report.figure(board))
+
+
+def preference(
+    document: dict[str, Any] | None, sentences: text.Sentences, *, home: str = "./"
+) -> tuple[str, "graph_objects.Figure | None"]:
+    """Make what the tab shows of the ratings.
+
+    Args:
+        document: The standings; None while no study runs.
+        sentences: The page's language.
+        home: Relative address of the app.
+
+    Returns:
+        HTML, and the figure of strength against a metric where models are ranked.
+    """
+    head = f"<h2>{html.escape(sentences['people'])}</h2>"
+    if document is None or not document["ratings_of_all"]:
+        return f'{head}<p class="note">{html.escape(sentences["board_pending"])}</p>', None
+    count = document["ratings_of_all"]
+    board = opinions.table(document)
+    if document["protocol"] == rules.PILOT.protocol or board.empty:
+        key = "people_pilot" if document["protocol"] == rules.PILOT.protocol else "people_few"
+        return f'{head}<p class="note">{html.escape(sentences[key].format(count=count))}</p>', None
+    marks = [sentences["people_simulated"]] if document["simulated"] else []
+    marks.append(sentences["people_intro"].format(**{key: document[key] for key in ("ratings", "participants")}))
+    footer = sentences["people_footer"].format(
+        time=document["as_of"][:16].replace("T", " "),
+        data=document["data_sha256"][:HASH_DIGITS],
+        rules=document["rules_sha256"][:HASH_DIGITS],
+    )
+    parts = [
+        head,
+        *(f'<p class="note">{html.escape(mark)}</p>' for mark in marks),
+        grid(board, caption=sentences["people"]),
+        grid(opinions.wins(document).reset_index(names=""), caption=sentences["people_wins"]),
+        grid(pandas.DataFrame(opinions.panel(document), columns=["", "value"]), caption=sentences["people_checks"]),
+        f'<p class="as-of">{html.escape(footer)} {html.escape(sentences["people_download"])} '
+        f'<a href="{home}study/standings.csv">CSV</a> <a href="{home}study/standings.json">JSON</a></p>',
+    ]
+    return "".join(parts), narrow(opinions.figure(document, records.read_scores(SCORES)))
 
 
 def narrow(drawing: "graph_objects.Figure") -> "graph_objects.Figure":
@@ -77,15 +130,21 @@ def markup(board: pandas.DataFrame, scores: list[records.Score], sentences: text
     newest = max((score.provenance for score in scores), key=lambda provenance: provenance.time)
     moment = newest.time[:16].replace("T", " ")
     as_of = sentences["board_as_of"].format(time=moment, commit=newest.git_commit[:10])
+    return (
+        grid(board, caption=sentences["board_table"])
+        + f'<p class="note">{html.escape(board.attrs.get("caption", ""))}</p>'
+        f'<p class="as-of">{html.escape(as_of)}</p>'
+    )
+
+
+def grid(board: pandas.DataFrame, *, caption: str) -> str:
+    """Write a table that scrolls on a narrow page; every cell is escaped."""
     head = "".join(f'<th scope="col">{html.escape(str(column))}</th>' for column in board.columns)
     body = "".join(f"<tr>{_row(row)}</tr>" for row in board.itertuples(index=False))
-    caption = html.escape(sentences["board_table"])
+    label = html.escape(caption)
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{caption}"><table><caption>{caption}</caption>'
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table><caption>{label}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-        f'<p class="note">{html.escape(board.attrs.get("caption", ""))}</p>'
-        f'<p class="note">{html.escape(sentences["board_pending"])}</p>'
-        f'<p class="as-of">{html.escape(as_of)}</p>'
     )
 
 

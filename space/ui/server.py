@@ -10,7 +10,7 @@ import gradio as gr
 import uvicorn
 from fastapi import responses
 
-from space import api, convert, host
+from space import api, convert, host, results
 from space.ui import demo, text, translate
 
 logger = logging.getLogger(__name__)
@@ -76,13 +76,14 @@ def build_app(studies: host.Host | None = None) -> fastapi.FastAPI:
         studies: Holds the study of the Rate tab; the environment's by default.
     """
     app = fastapi.FastAPI(title="Nijigen", docs_url=None, redoc_url=None, openapi_url=None)
-    api.add_to(app, studies or host.from_environment())
+    ranked = results.Results(studies or host.from_environment())
+    api.add_to(app, ranked)
     for language in sorted(text.PATHS, key=text.PATHS.__getitem__, reverse=True):  # the root swallows what follows it
         if text.PATHS[language]:
             app.add_route(f"/{text.PATHS[language]}", _to_folder)
         gr.mount_gradio_app(
             app,
-            demo.build_demo(language),
+            demo.build_demo(language, ranked),
             f"/{text.PATHS[language]}",
             footer_links=[],
             run_history=False,

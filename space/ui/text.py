@@ -95,6 +95,16 @@ ENGLISH = {
     "board_empty": "There are no scores yet. Make them with: python bench/run.py leaderboard --photos DIR --anime DIR",
     "board_pending": "Human ratings are pending: the blind study has not been run, so this table holds only what"
     " machines measured.",
+    "people": "What people preferred",
+    "people_intro": "Strength on a 400-point scale with its 95 % interval, from {ratings} ratings by {participants}"
+    " participants who passed the checks; sorted by the lower end.",
+    "people_pilot": "This server runs the pilot, {count} ratings so far. A pilot is never ranked.",
+    "people_few": "{count} ratings so far, too few to rank the models.",
+    "people_simulated": "These ratings are simulated; no person gave them.",
+    "people_wins": "How often the model of the row was preferred to the model of the column",
+    "people_checks": "Checks of the ratings",
+    "people_footer": "As of {time}, data {data}, rules {rules}.",
+    "people_download": "The standings as files:",
     "board_as_of": "As of {time} UTC, commit {commit}.",
     "board_table": "Scores of each model",
 }
@@ -194,6 +204,16 @@ VIETNAMESE = {
     "board_empty": "Chưa có điểm số. Hãy tạo bằng lệnh: python bench/run.py leaderboard --photos DIR --anime DIR",
     "board_pending": "Chưa có đánh giá của con người: nghiên cứu mù chưa được thực hiện, nên bảng này chỉ gồm số đo"
     " của máy.",
+    "people": "Mọi người thích mô hình nào",
+    "people_intro": "Độ mạnh trên thang 400 điểm với khoảng tin cậy 95 %, từ {ratings} đánh giá của {participants}"
+    " người đã qua kiểm tra; xếp theo đầu dưới của khoảng.",
+    "people_pilot": "Máy chủ này chạy bản thử, đến nay có {count} đánh giá. Bản thử không bao giờ được xếp hạng.",
+    "people_few": "Đến nay có {count} đánh giá, quá ít để xếp hạng các mô hình.",
+    "people_simulated": "Các đánh giá này là mô phỏng; không phải của người thật.",
+    "people_wins": "Số lần mô hình ở hàng được thích hơn mô hình ở cột",
+    "people_checks": "Kiểm tra các đánh giá",
+    "people_footer": "Tính đến {time}, dữ liệu {data}, quy tắc {rules}.",
+    "people_download": "Tải bảng xếp hạng:",
     "board_as_of": "Tính đến {time} UTC, commit {commit}.",
     "board_table": "Điểm của từng mô hình",
 }
@@ -289,6 +309,16 @@ CHINESE = {
     "board_intro": "每个模型都绘制同一组测试人像；照片本身作为基线。",
     "board_empty": "还没有分数。请运行：python bench/run.py leaderboard --photos DIR --anime DIR",
     "board_pending": "人工评分尚未进行：盲测研究还没有开始，因此本表只包含机器测得的分数。",
+    "people": "人们更喜欢哪个模型",
+    "people_intro": "400 分制强度及其 95 % 区间，来自 {participants} 位通过检查的参与者的 {ratings} 次评分；"
+    "按区间下端排序。",
+    "people_pilot": "本服务器运行的是试验，目前有 {count} 次评分。试验绝不参与排名。",
+    "people_few": "目前有 {count} 次评分，还不足以给模型排名。",
+    "people_simulated": "这些评分是模拟的，并非真人给出。",
+    "people_wins": "行中模型胜过列中模型的次数",
+    "people_checks": "评分检查",
+    "people_footer": "截至 {time}，数据 {data}，规则 {rules}。",
+    "people_download": "下载排名：",
     "board_as_of": "截至 {time} UTC，提交 {commit}。",
     "board_table": "各模型的分数",
 }

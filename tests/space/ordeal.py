@@ -26,7 +26,7 @@ import numpy as np
 import sqlalchemy as sql
 import uvicorn
 
-from space import api, host, stimuli, store, study
+from space import api, host, results, stimuli, store, study
 from tests.space import postgresql, studies
 
 SCREEN = {"input": "mouse", "viewport_width": 1280, "viewport_height": 800, "pixel_ratio": 1.0}
@@ -186,7 +186,7 @@ def serve(pictures: Path, url: str, port: int) -> None:
     """Be the server."""
     app, holder = fastapi.FastAPI(), host.Host(folder=pictures, url=url)
     holder.running = study.Study(stimuli.load(pictures), store.Store(url))
-    api.add_to(app, holder)
+    api.add_to(app, results.Results(holder))
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", backlog=2048)
 
 

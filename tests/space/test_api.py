@@ -8,7 +8,7 @@ import fastapi
 import pytest
 from fastapi import testclient
 
-from space import api, host, stimuli, store, study
+from space import api, host, results, stimuli, store, study
 from tests.space import studies
 
 SCREEN = {"viewport_width": 360, "viewport_height": 740, "pixel_ratio": 2.0}
@@ -26,7 +26,7 @@ def held(tmp_path: Path) -> Iterator[host.Host]:
 @pytest.fixture
 def client(held: host.Host) -> testclient.TestClient:
     app = fastapi.FastAPI()
-    api.add_to(app, held)
+    api.add_to(app, results.Results(held))
     return testclient.TestClient(app)
 
 
@@ -96,7 +96,7 @@ def test_a_large_body_is_refused_before_it_is_read(client: testclient.TestClient
 
 def test_a_study_that_is_not_ready_says_so(tmp_path: Path) -> None:
     app = fastapi.FastAPI()
-    api.add_to(app, host.Host(folder=None, url=""))
+    api.add_to(app, results.Results(host.Host(folder=None, url="")))
     client = testclient.TestClient(app)
     assert client.get("/study/about").json() == {"protocol": "pilot-v1", "ready": False}
     assert client.post("/study/join", json={"consent": True}).status_code == 503

@@ -12,7 +12,7 @@ import pytest
 
 from bench import records
 from models import image
-from space import convert
+from space import command, convert, plan, simulate
 from space.ui import leaderboard, slider, text, translate
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +157,7 @@ def test_the_leaderboard_shows_table_figure_and_conditions(monkeypatch, tmp_path
     records.append_jsonl(leaderboard.SCORES, map(records.to_row, scores))
     table, figure = leaderboard.contents(text.TEXT["en"])
     assert "&lt;dtgan&gt;" in table and "<dtgan>" not in table
-    assert "As of 2026-01-03 09:30 UTC, commit 0123456789." in table and "Human ratings are pending" in table
+    assert "As of 2026-01-03 09:30 UTC, commit 0123456789." in table
     assert figure is not None and figure.layout.height
 
 
@@ -166,3 +166,19 @@ def _raise(error: Exception):
         raise error
 
     return fail
+
+
+def test_the_leaderboard_says_what_is_known_of_preference():
+    sentences = text.TEXT["en"]
+    assert sentences["board_pending"] in leaderboard.preference(None, sentences)[0]
+    design = plan.Design(models=("a", "b", "c"), photos=tuple(f"p{number}" for number in range(20)))
+    truth = simulate.Truth(log_s=simulate.spread(design.models, 300))
+    given = simulate.study(design, simulate.crowd("honest", 20, truth=truth), sessions=5)
+    shown, figure = leaderboard.preference(command.rank(given), sentences, home="../")
+    assert figure is not None
+    assert sentences["people_simulated"] in shown and "(preliminary)" in shown
+    assert shown.index(">c (") < shown.index(">a (") and 'href="../study/standings.csv"' in shown
+    few, nothing = leaderboard.preference(command.rank(given[:20]), sentences)
+    assert "17 ratings so far" in few and nothing is None
+    pilot = [dataclasses.replace(rating, protocol="pilot-v1") for rating in given]
+    assert "never ranked" in leaderboard.preference(command.rank(pilot), sentences)[0]
