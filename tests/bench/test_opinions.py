@@ -27,7 +27,7 @@ def test_the_table_is_sorted_by_the_surest_lead(document: dict) -> None:
     table = opinions.table(document)
     assert table["model"].tolist() == ["c", "b", "a"]
     assert table["rank"][0] == "1"
-    assert all("[" in cell for cell in table["strength"])
+    assert all("[" in cell for cell in table["strength"].tolist())
 
 
 def test_a_model_with_few_ratings_is_hidden(document: dict) -> None:

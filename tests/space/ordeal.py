@@ -173,7 +173,7 @@ def load(pictures: Path, url: str, *, raters: int, think: float, seconds: float)
     asyncio.run(crowd(server.port, ledger, raters=raters, think=think, seconds=seconds, seed=1))
     server.stop()
     lost, twice, stored = compare(url, ledger)
-    p50, p95, p99 = (1000 * np.percentile(ledger.latencies, share) for share in (50, 95, 99))
+    p50, p95, p99 = (float(1000 * np.percentile(ledger.latencies, share)) for share in (50, 95, 99))
     sys.stdout.write(
         f"{raters} raters, {think:g} s think time, {seconds:g} s: {len(ledger.latencies)} ratings, "
         f"p50 {p50:.0f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms, {sum(ledger.errors.values())} errors, "
