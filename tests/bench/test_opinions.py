@@ -26,7 +26,7 @@ def document() -> dict:
 def test_the_table_is_sorted_by_the_surest_lead(document: dict) -> None:
     table = opinions.table(document)
     assert table["model"].tolist() == ["c", "b", "a"]
-    assert table["rank"][0] == "1"
+    assert table["rank"].tolist()[0] == "1"
     assert all("[" in cell for cell in table["strength"].tolist())
 
 
