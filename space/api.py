@@ -96,6 +96,7 @@ def add_to(app: fastapi.FastAPI, ranked: results.Results, *, prefix: str = "/stu
     def running() -> study.Study:
         found = studies.find()
         if found is None:
+            studies.start()
             raise fastapi.HTTPException(503, "The pictures are being prepared; try again in a minute.")
         return found
 

@@ -22,11 +22,13 @@ class Host:
         folder: The operator's study; None for the pilot.
         url: Database of the ratings.
         running: The study, once it can be taken part in.
+        opening: The thread that opens it, once it was asked for.
     """
 
     folder: Path | None
     url: str
     running: study.Study | None = None
+    opening: threading.Thread | None = None
 
     @property
     def protocol(self) -> str:
@@ -39,11 +41,14 @@ class Host:
         """Give the study that runs, or None."""
         return self.running
 
-    def start(self) -> threading.Thread:
-        """Open the study in the background; a failure is logged, and the rest of the app goes on."""
-        thread = threading.Thread(target=self._open, name="study", daemon=True)
-        thread.start()
-        return thread
+    def start(self) -> None:
+        """Open the study in the background, once; a failure is logged, and the rest of the app goes on.
+
+        A pilot's pictures take a minute of both processors, so it waits for the first participant.
+        """
+        if self.opening is None:
+            self.opening = threading.Thread(target=self._open, name="study", daemon=True)
+            self.opening.start()
 
     def close(self) -> None:
         """Finish what is being written."""
@@ -90,5 +95,4 @@ def _pilot() -> stimuli.Stimuli:
         content = gallery.png(example)
         if not (photos / name).is_file() or (photos / name).read_bytes() != content:
             records.write_atomic(photos / name, content)
-    with convert.TURN:
-        return develop.develop(photos, STATE / "pilot", limits=rules.PILOT)
+    return develop.develop(photos, STATE / "pilot", limits=rules.PILOT)

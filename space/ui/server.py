@@ -61,7 +61,8 @@ class Server(uvicorn.Server):
         if self.started:
             logger.info("Nijigen is at http://%s:%d", self.config.host, self.config.port)
             convert.warm()
-            self.studies.start()
+            if self.studies.folder is not None:
+                self.studies.start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what was asked, then finish writing the ratings."""

@@ -94,12 +94,15 @@ def test_a_large_body_is_refused_before_it_is_read(client: testclient.TestClient
     assert chunked.status_code == 413
 
 
-def test_a_study_that_is_not_ready_says_so(tmp_path: Path) -> None:
-    app = fastapi.FastAPI()
-    api.add_to(app, results.Results(host.Host(folder=None, url="")))
+def test_a_study_that_is_not_ready_says_so_and_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, asked = fastapi.FastAPI(), host.Host(folder=None, url="")
+    monkeypatch.setattr(asked, "_open", lambda: None)
+    api.add_to(app, results.Results(asked))
     client = testclient.TestClient(app)
     assert client.get("/study/about").json() == {"protocol": "pilot-v1", "ready": False}
+    assert asked.opening is None
     assert client.post("/study/join", json={"consent": True}).status_code == 503
+    assert asked.opening is not None
 
 
 def test_withdrawal_over_http(client: testclient.TestClient) -> None:

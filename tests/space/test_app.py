@@ -41,7 +41,12 @@ def served(tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {**os.environ, "GRADIO_TEMP_DIR": str(cache), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "GRADIO_TEMP_DIR": str(cache),
+        "OMP_NUM_THREADS": "1",
+        "NIJIGEN_STATE": str(cache.parent / "state"),
+    }
     environment.pop("NIJIGEN_EXAMPLES", None)
     log = (cache.parent / "app.log").open("w")
     command = [sys.executable, "app.py", "--port", str(port)]
