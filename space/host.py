@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from bench import provenance, records
-from space import convert, gallery, rules, stimuli, store, study
+from space import convert, export, gallery, rules, stimuli, store, study
 
 logger = logging.getLogger(__name__)
 
@@ -23,12 +23,18 @@ class Host:
         url: Database of the ratings.
         running: The study, once it can be taken part in.
         opening: The thread that opens it, once it was asked for.
+        repository: Dataset on the Hub that keeps the ratings, "owner/name"; empty for none.
+        exported: The parts on the local disk.
+        dataset: Pushes them.
     """
 
     folder: Path | None
     url: str
     running: study.Study | None = None
     opening: threading.Thread | None = None
+    repository: str = ""
+    exported: export.Export | None = None
+    dataset: export.HubDataset | None = None
 
     @property
     def protocol(self) -> str:
@@ -51,18 +57,30 @@ class Host:
             self.opening.start()
 
     def close(self) -> None:
-        """Finish what is being written."""
-        if self.running is not None:
-            self.running.store.close()
+        """Finish what is being written, export it, and push it once more."""
+        if self.running is None or self.exported is None:
+            return
+        self.exported.sync()
+        if self.dataset is not None:
+            self.dataset.flush()
+        self.running.store.close()
 
     def _open(self) -> None:
         try:
             pictures = stimuli.load(self.folder) if self.folder else _pilot()
+            kept, folder = store.Store(self.url), STATE / "exports" / pictures.limits.protocol
+            if self.repository:
+                export.fetch(self.repository, folder)
+                export.restore(kept, folder)
+            self.exported = export.Export(kept, folder)
+            if self.repository:
+                self.dataset = export.HubDataset(self.exported, self.repository)
             self.running = study.Study(
                 pictures,
-                store.Store(self.url),
+                kept,
                 seed=int(os.environ.get("NIJIGEN_SEED", "0")),
                 git_commit=provenance.git_commit(),
+                secret=os.environ.get("NIJIGEN_SECRET", ""),
             )
             logger.info("%s runs: %d photos, %d models.", self.protocol, len(pictures.photos), len(pictures.models))
         except records.RecordError as error:
@@ -72,12 +90,13 @@ class Host:
 
 
 def from_environment() -> Host:
-    """Read NIJIGEN_STUDY (a folder of `space.develop`) and DATABASE_URL."""
+    """Read NIJIGEN_STUDY (a folder of `space.develop`), DATABASE_URL and NIJIGEN_RATINGS (a dataset on the Hub)."""
     folder = os.environ.get("NIJIGEN_STUDY")
     name = "study" if folder else "pilot"
     return Host(
         folder=Path(folder) if folder else None,
         url=os.environ.get("DATABASE_URL") or f"sqlite:///{STATE / name}.sqlite3",
+        repository=os.environ.get("NIJIGEN_RATINGS", ""),
     )
 
 

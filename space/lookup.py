@@ -131,3 +131,25 @@ def counted(connection: sql.Connection, limits: rules.Rules) -> Iterator[plan.Sh
         for facts in json.loads(row.plan):
             if facts["role"] == "main" and not bad.get((row.session_id, facts["index"]), not alive):
                 yield as_shown(facts)
+
+
+def sharing(connection: sql.Connection, limits: rules.Rules) -> frozenset[str]:
+    """List participants who came from one address with too many others within the days of the rules."""
+    rows = connection.execute(
+        sql.select(
+            store.PARTICIPANTS.c.participant_id, store.PARTICIPANTS.c.address_hash, store.PARTICIPANTS.c.created_at
+        ).where(store.PARTICIPANTS.c.address_hash.is_not(None))
+    )
+    homes: dict[str, list[tuple[datetime.datetime, str]]] = {}
+    for row in rows:
+        moment = datetime.datetime.fromisoformat(row.created_at)
+        homes.setdefault(row.address_hash, []).append((moment, row.participant_id))
+    span = datetime.timedelta(days=limits.shared_address_days)
+    found: set[str] = set()
+    for people in homes.values():
+        people.sort()
+        for start, _ in people:
+            together = [name for moment, name in people if start <= moment <= start + span]
+            if len(together) >= limits.shared_address:
+                found.update(together)
+    return frozenset(found)

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from bench import records
-from space import command, host, store
+from space import command, host, lookup, store
 
 SCORES = Path(__file__).parents[1] / "bench" / "results" / "scores.jsonl"
 
@@ -34,7 +34,7 @@ class Results:
             last = connection.execute(sql.select(sql.func.max(store.EVENTS.c.sequence))).scalar() or 0
             if self._known is None or self._known[0] != last:
                 own = [each for each in store.ratings(connection) if each.protocol == running.limits.protocol]
-                shared = store.sharing(connection, running.limits)
+                shared = lookup.sharing(connection, running.limits)
                 document = command.rank(own, records.read_scores(self.scores), shared=shared)
                 self._known = last, document
         return self._known[1]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import records
-from space import rules, screening
+from space import rules, screening, store
 
-PHOTO = "photo"
+PHOTO = store.PHOTO
 INDEX = "study.json"
 PROTOCOLS = {each.protocol: each for each in (rules.STUDY, rules.PILOT, rules.ARENA)}
 

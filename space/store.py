@@ -24,7 +24,6 @@ from sqlalchemy import event, exc
 from sqlalchemy.pool import StaticPool
 
 from bench import records
-from space import rules
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +32,7 @@ Work = Callable[[sql.Connection], T]
 
 LARGEST_GROUP = 256
 GENESIS = "0" * 64
+PHOTO = "photo"  # stands among the models for the photo itself
 CHAIN_LOCK = 0x6E696A69  # of PostgreSQL's advisory locks: one chain, however many processes write
 
 SCHEMA = sql.MetaData()
@@ -351,26 +351,14 @@ def ratings(connection: sql.Connection) -> list[records.Rating]:
     ]
 
 
-def sharing(connection: sql.Connection, limits: rules.Rules) -> frozenset[str]:
-    """List participants who came from one address with too many others within the days of the rules."""
-    rows = connection.execute(
-        sql.select(PARTICIPANTS.c.participant_id, PARTICIPANTS.c.address_hash, PARTICIPANTS.c.created_at).where(
-            PARTICIPANTS.c.address_hash.is_not(None)
-        )
-    )
-    homes: dict[str, list[tuple[datetime.datetime, str]]] = {}
-    for row in rows:
-        moment = datetime.datetime.fromisoformat(row.created_at)
-        homes.setdefault(row.address_hash, []).append((moment, row.participant_id))
-    span = datetime.timedelta(days=limits.shared_address_days)
-    found: set[str] = set()
-    for people in homes.values():
-        people.sort()
-        for start, _ in people:
-            together = [name for moment, name in people if start <= moment <= start + span]
-            if len(together) >= limits.shared_address:
-                found.update(together)
-    return frozenset(found)
+def add_tokens(connection: sql.Connection, trial_id: str, facts: Mapping[str, Any]) -> None:
+    """Write down which picture each token of a trial stands for; to be called in the writer."""
+    names = {"photo": PHOTO, "left": facts["left"], "right": facts["right"]}
+    rows = [
+        {"token": facts[f"{side}_token"], "trial_id": trial_id, "photo": facts["photo"], "name": name}
+        for side, name in names.items()
+    ]
+    connection.execute(TOKENS.insert(), rows)
 
 
 def secret(store: Store, name: str) -> str:

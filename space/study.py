@@ -34,6 +34,8 @@ class Study:
         seed: Of the plan.
         sessions: How many sittings are expected.
         git_commit: Of the code, for the records.
+        secret: Signs participants and salts addresses; drawn once for the database where it is empty. A study whose
+            disk does not outlive a restart needs one.
     """
 
     def __init__(
@@ -44,14 +46,18 @@ class Study:
         seed: int = 0,
         sessions: int = 150,
         git_commit: str = "unknown",
+        secret: str = "",
     ) -> None:
         self.pictures, self.store, self.git_commit = pictures, kept, git_commit
         self.limits = pictures.limits
         self.design = plan.Design(
             models=pictures.models, photos=pictures.photos, seed=seed, sessions=sessions, limits=self.limits
         )
-        self._key = store.secret(kept, "signature").encode()
-        self._salt = store.secret(kept, f"salt-{self.limits.protocol}").encode()
+        name = self.limits.protocol
+        self._key, self._salt = (
+            f"{purpose}-{secret}".encode() if secret else store.secret(kept, f"{purpose}-{name}").encode()
+            for purpose in ("signature", "salt")
+        )
         with kept.read() as connection:
             self._recount(connection)
 
@@ -167,12 +173,7 @@ class Study:
             "facts": json.dumps(facts),
         }
         connection.execute(store.TRIALS.insert().values(values))
-        pictures = {"photo": stimuli.PHOTO, "left": planned["left"], "right": planned["right"]}
-        rows = [
-            {"token": token, "trial_id": values["trial_id"], "photo": planned["photo"], "name": pictures[side]}
-            for side, token in tokens.items()
-        ]
-        connection.execute(store.TOKENS.insert(), rows)
+        store.add_tokens(connection, values["trial_id"], facts)
         return self._describe(connection, lookup.trial(connection, values["trial_id"], participant)[0], None)
 
     def _describe(self, connection: sql.Connection, row: sql.Row, answer: records.Row | None) -> trials.Trial:
