@@ -6,16 +6,17 @@ from typing import Annotated, Any, Literal
 
 import fastapi
 import pydantic
-from fastapi import responses
+from fastapi import concurrency, responses
 
 from bench import opinions, records, standings
-from space import results, study, trials
+from space import arena, convert, results, study, trials
 
 PRIVATE = {"cache-control": "no-store", "x-robots-tag": "noindex"}
 LARGEST_BODY = 4096  # bytes: what `keepalive` may carry safely, and more than any answer needs
 
 Token = Annotated[str, pydantic.Field(max_length=200)]
 Name = Annotated[str, pydantic.Field(max_length=40)]
+LARGEST_PHOTO = 25 * 2**20
 Mark = Annotated[int, pydantic.Field(ge=1, le=5)]
 
 
@@ -59,6 +60,20 @@ class Rating(Body):
     pixel_ratio: float
 
 
+class ArenaRating(pydantic.BaseModel):
+    """An answer in the arena, which follows nobody."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+    trial_id: Name
+    language: Name
+    choice: Name
+    decision_ms: int
+    input: Name
+    viewport_width: int
+    viewport_height: int
+    pixel_ratio: float
+
+
 class Undoing(Body):
     """Take the last answer back."""
 
@@ -78,6 +93,105 @@ class Withdrawal(pydantic.BaseModel):
     code: Name
 
 
+class Routes:
+    """The handlers: each checks what came in, asks the study or the arena, and answers.
+
+    Args:
+        ranked: Holds the study, and ranks its models.
+    """
+
+    def __init__(self, ranked: results.Results) -> None:
+        self.ranked, self.studies = ranked, ranked.studies
+
+    def study(self) -> study.Study:
+        """Give the study that runs; 503 while its pictures are being made."""
+        found = self.studies.find()
+        if found is None:
+            self.studies.start()
+            raise fastapi.HTTPException(503, "The pictures are being prepared; try again in a minute.")
+        return found
+
+    def ring(self) -> arena.Arena:
+        """Give the arena; it opens with the study."""
+        self.study()
+        assert self.studies.ring is not None
+        return self.studies.ring
+
+    def about(self) -> Any:
+        """Name the protocol."""
+        return {"protocol": self.studies.protocol, "ready": self.studies.find() is not None}
+
+    def join(self, _: Joining, request: fastapi.Request) -> Any:
+        """Take somebody in who agreed."""
+        token, code = self.study().join(address=request.client.host if request.client else "")
+        return {"token": token, "code": code, "protocol": self.studies.protocol}
+
+    def session(self, body: Sitting) -> Any:
+        """Begin or go on."""
+        return self.study().sit(body.token, language=body.language)
+
+    def trial(self, body: Showing) -> Any:
+        """Show a pair."""
+        return dataclasses.asdict(self.study().trial(body.token, body.session_id, body.number))
+
+    async def rating(self, body: Rating) -> Any:
+        """Store an answer; this returns after the commit."""
+        answer = trials.Answer(**body.model_dump(exclude={"token", "trial_id"}))
+        saved = await asyncio.wrap_future(self.study().rate(body.token, body.trial_id, answer))
+        return dataclasses.asdict(saved)
+
+    def undo(self, body: Undoing) -> Any:
+        """Take the last answer back."""
+        return {"attempt": self.study().undo(body.token, body.trial_id)}
+
+    def scales(self, body: Scales) -> Any:
+        """Store three marks."""
+        first, second, third = body.marks
+        return {"saved": self.study().scale(body.token, body.trial_id, (first, second, third))}
+
+    def finish(self, body: Body) -> Any:
+        """Give the own agreement."""
+        return self.study().finish(body.token)
+
+    def withdraw(self, body: Withdrawal) -> Any:
+        """Delete what somebody gave."""
+        return {"deleted": self.study().withdraw(body.code)}
+
+    def picture(self, token: str) -> Any:
+        """Give a picture of the study."""
+        return png(self.study().picture(token))
+
+    async def challenge(self, request: fastapi.Request) -> Any:
+        """Let two hidden models draw the photo in the body."""
+        ring, photo = self.ring(), await request.body()
+        try:
+            duel = await concurrency.run_in_threadpool(ring.open, photo)
+        except convert.problems() as error:
+            raise fastapi.HTTPException(400, str(error)) from error
+        return {"trial_id": duel.trial_id, **dict(zip(("photo", "left", "right"), duel.tokens, strict=True))}
+
+    def drawn(self, token: str) -> Any:
+        """Give a picture of the arena."""
+        return png(self.ring().picture(token))
+
+    async def judge(self, body: ArenaRating) -> Any:
+        """Store an answer in the arena, then tell the names."""
+        answer = trials.Answer(**body.model_dump(exclude={"trial_id", "language"}))
+        return await asyncio.wrap_future(self.ring().rate(body.trial_id, answer, language=body.language))
+
+    def standings_json(self) -> Any:
+        """Give the standings."""
+        return fastapi.Response(standings.to_json(self._document()), media_type="application/json", headers=PRIVATE)
+
+    def standings_csv(self) -> Any:
+        """Give the standings as a table."""
+        return fastapi.Response(opinions.csv(self._document()), media_type="text/csv", headers=PRIVATE)
+
+    def _document(self) -> dict[str, Any]:
+        self.study()
+        return self.ranked.document() or {}
+
+
 def add_to(app: fastapi.FastAPI, ranked: results.Results, *, prefix: str = "/study") -> None:
     """Add the routes; to be called before Gradio's pages are mounted, which swallow what follows.
 
@@ -87,77 +201,30 @@ def add_to(app: fastapi.FastAPI, ranked: results.Results, *, prefix: str = "/stu
         prefix: Start of every path.
     """
     router = fastapi.APIRouter(prefix=prefix, default_response_class=Private)
-    studies = ranked.studies
-
-    def document() -> dict[str, Any]:
-        running()
-        return ranked.document() or {}
-
-    def running() -> study.Study:
-        found = studies.find()
-        if found is None:
-            studies.start()
-            raise fastapi.HTTPException(503, "The pictures are being prepared; try again in a minute.")
-        return found
-
-    @router.get("/about")
-    def about() -> Any:
-        return {"protocol": studies.protocol, "ready": studies.find() is not None}
-
-    @router.post("/join")
-    def join(_: Joining, request: fastapi.Request) -> Any:
-        token, code = running().join(address=request.client.host if request.client else "")
-        return {"token": token, "code": code, "protocol": studies.protocol}
-
-    @router.post("/session")
-    def sit(body: Sitting) -> Any:
-        return running().sit(body.token, language=body.language)
-
-    @router.post("/trial")
-    def show(body: Showing) -> Any:
-        return dataclasses.asdict(running().trial(body.token, body.session_id, body.number))
-
-    @router.post("/rating")
-    async def rate(body: Rating) -> Any:
-        answer = trials.Answer(**body.model_dump(exclude={"token", "trial_id"}))
-        saved = await asyncio.wrap_future(running().rate(body.token, body.trial_id, answer))
-        return dataclasses.asdict(saved)
-
-    @router.post("/undo")
-    def undo(body: Undoing) -> Any:
-        return {"attempt": running().undo(body.token, body.trial_id)}
-
-    @router.post("/scales")
-    def scale(body: Scales) -> Any:
-        first, second, third = body.marks
-        return {"saved": running().scale(body.token, body.trial_id, (first, second, third))}
-
-    @router.post("/finish")
-    def finish(body: Body) -> Any:
-        return running().finish(body.token)
-
-    @router.post("/withdraw")
-    def withdraw(body: Withdrawal) -> Any:
-        return {"deleted": running().withdraw(body.code)}
-
-    @router.get("/picture/{token}")
-    def picture(token: str) -> Any:
-        content = running().picture(token)
-        if content is None:
-            raise fastapi.HTTPException(404, "There is no such picture.")
-        return fastapi.Response(content, media_type="image/png", headers=PRIVATE)
-
-    @router.get("/standings.json")
-    def as_json() -> Any:
-        return fastapi.Response(standings.to_json(document()), media_type="application/json", headers=PRIVATE)
-
-    @router.get("/standings.csv")
-    def as_csv() -> Any:
-        return fastapi.Response(opinions.csv(document()), media_type="text/csv", headers=PRIVATE)
-
+    routes = Routes(ranked)
+    steps = (routes.join, routes.session, routes.trial, routes.rating, routes.undo, routes.scales, routes.finish)
+    for handler in (*steps, routes.withdraw):
+        router.post(f"/{handler.__name__}")(handler)
+    router.post("/arena")(routes.challenge)
+    router.post("/arena/rating")(routes.judge)
+    for path, handler in {
+        "about": routes.about,
+        "picture/{token}": routes.picture,
+        "arena/{token}": routes.drawn,
+        "standings.json": routes.standings_json,
+        "standings.csv": routes.standings_csv,
+    }.items():
+        router.get(f"/{path}")(handler)
     app.add_exception_handler(records.RecordError, explain)
     app.include_router(router)
     app.add_middleware(SmallBodies, prefix=prefix)
+
+
+def png(content: bytes | None) -> fastapi.Response:
+    """Answer with a picture that nobody may keep, or with 404."""
+    if content is None:
+        raise fastapi.HTTPException(404, "There is no such picture.")
+    return fastapi.Response(content, media_type="image/png", headers=PRIVATE)
 
 
 class Private(responses.JSONResponse):
@@ -189,8 +256,9 @@ class SmallBodies:
         if scope["type"] == "http" and scope["path"].startswith(self.prefix + "/"):
             length = dict(scope["headers"]).get(b"content-length", b"0")
             chunked = any(name == b"transfer-encoding" for name, _ in scope["headers"])
-            if chunked or not length.isdigit() or int(length) > LARGEST_BODY:
-                sentence = f"A request has {LARGEST_BODY} bytes at most."
+            largest = LARGEST_PHOTO if scope["path"] == f"{self.prefix}/arena" else LARGEST_BODY
+            if chunked or not length.isdigit() or int(length) > largest:
+                sentence = f"A request has {largest} bytes at most."
                 await Private({"detail": sentence}, 413)(scope, receive, send)
                 return
         await self.app(scope, receive, send)

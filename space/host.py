@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from bench import provenance, records
-from space import convert, export, gallery, rules, stimuli, store, study
+from space import arena, convert, export, gallery, rules, stimuli, store, study
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +22,7 @@ class Host:
         folder: The operator's study; None for the pilot.
         url: Database of the ratings.
         running: The study, once it can be taken part in.
+        ring: Two models on a visitor's own photo, beside the study.
         opening: The thread that opens it, once it was asked for.
         repository: Dataset on the Hub that keeps the ratings, "owner/name"; empty for none.
         exported: The parts on the local disk.
@@ -31,6 +32,7 @@ class Host:
     folder: Path | None
     url: str
     running: study.Study | None = None
+    ring: arena.Arena | None = None
     opening: threading.Thread | None = None
     repository: str = ""
     exported: export.Export | None = None
@@ -75,6 +77,7 @@ class Host:
             self.exported = export.Export(kept, folder)
             if self.repository:
                 self.dataset = export.HubDataset(self.exported, self.repository)
+            self.ring = arena.Arena(kept, git_commit=provenance.git_commit())
             self.running = study.Study(
                 pictures,
                 kept,

@@ -68,44 +68,40 @@ class Missing(Exception):
         self.code = code
 
 
-def build(hub: Hub) -> fastapi.FastAPI:
-    """Make the app."""
-    app = fastapi.FastAPI()
+class Routes:
+    """What the client asks for.
 
-    @app.exception_handler(Missing)
-    def missing(_: fastapi.Request, error: Missing) -> responses.JSONResponse:
-        headers = {"x-error-code": error.code, "x-error-message": str(error)}
-        return responses.JSONResponse({"error": str(error)}, 404, headers=headers)
+    Args:
+        hub: The memory.
+    """
 
-    @app.middleware("http")
-    async def note(request: fastapi.Request, go_on: Any) -> Any:
-        hub.calls.append(f"{request.method} {request.url.path}")
-        return responses.JSONResponse({"error": "down"}, 500) if hub.down else await go_on(request)
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
 
-    @app.get("/api/whoami-v2")
-    def whoami() -> Any:
+    def whoami(self) -> Any:
+        """Say who the token belongs to."""
         return {"name": "tester", "type": "user", "orgs": [], "auth": {"accessToken": {"role": "write"}}}
 
-    @app.post("/api/validate-yaml")
-    def validate() -> Any:
+    def validate(self) -> Any:
+        """Find nothing wrong with a model card."""
         return {"errors": [], "warnings": []}
 
-    @app.post("/api/repos/create")
-    async def create(request: fastapi.Request) -> Any:
+    async def create(self, request: fastapi.Request) -> Any:
+        """Make a repository; 409 where it is there already."""
         body = await request.json()
         kind, name = body.get("type") or "model", f"{body.get('organization') or 'tester'}/{body['name']}"
-        url = f"{hub.address}/{'' if kind == 'model' else kind + 's/'}{name}"
-        if (kind, name) in hub.repositories:
+        url = f"{self.hub.address}/{'' if kind == 'model' else kind + 's/'}{name}"
+        if (kind, name) in self.hub.repositories:
             return responses.JSONResponse({"error": "You already created this repo", "url": url}, 409)
-        hub.repositories[kind, name] = Repository(
+        self.hub.repositories[kind, name] = Repository(
             private=body.get("visibility") == "private" or bool(body.get("private"))
         )
-        hub.repositories[kind, name].commit()
+        self.hub.repositories[kind, name].commit()
         return {"url": url}
 
-    @app.post("/api/{kinds}/{owner}/{name}/preupload/{revision}")
-    async def preupload(kinds: str, owner: str, name: str, request: fastapi.Request) -> Any:
-        found, body = hub.find(KINDS[kinds], f"{owner}/{name}"), await request.json()
+    async def preupload(self, kinds: str, owner: str, name: str, request: fastapi.Request) -> Any:
+        """Tell which files go with the commit and which apart."""
+        found, body = self.hub.find(KINDS[kinds], f"{owner}/{name}"), await request.json()
         return {
             "files": [
                 {
@@ -118,25 +114,25 @@ def build(hub: Hub) -> fastapi.FastAPI:
             ]
         }
 
-    @app.post("/api/{kinds}/{owner}/{name}/commit/{revision}")
-    async def commit(kinds: str, owner: str, name: str, request: fastapi.Request) -> Any:
-        found = hub.find(KINDS[kinds], f"{owner}/{name}")
+    async def commit(self, kinds: str, owner: str, name: str, request: fastapi.Request) -> Any:
+        """Take a commit of JSON lines."""
+        found = self.hub.find(KINDS[kinds], f"{owner}/{name}")
         for line in (await request.body()).decode().splitlines():
             entry = json.loads(line)
             value = entry["value"]
             if entry["key"] == "file":
                 found.files[value["path"]] = base64.b64decode(value["content"])
             elif entry["key"] == "lfsFile":
-                found.files[value["path"]] = hub.objects[value["oid"]]
+                found.files[value["path"]] = self.hub.objects[value["oid"]]
             elif entry["key"] == "deletedFile":
                 found.files.pop(value["path"], None)
         oid = found.commit()
-        return {"commitOid": oid, "commitUrl": f"{hub.address}/{owner}/{name}/commit/{oid}", "success": True}
+        return {"commitOid": oid, "commitUrl": f"{self.hub.address}/{owner}/{name}/commit/{oid}", "success": True}
 
-    @app.post("/{path:path}.git/info/lfs/objects/batch")
-    async def batch(path: str, request: fastapi.Request) -> Any:
+    async def batch(self, path: str, request: fastapi.Request) -> Any:
+        """Tell where large files go."""
         asked = (await request.json())["objects"]
-        upload = {"upload": {"href": f"{hub.address}/objects"}}
+        upload = {"upload": {"href": f"{self.hub.address}/objects"}}
         return {
             "transfer": "basic",
             "objects": [
@@ -145,7 +141,7 @@ def build(hub: Hub) -> fastapi.FastAPI:
                     "size": each["size"],
                     **(
                         {}
-                        if each["oid"] in hub.objects
+                        if each["oid"] in self.hub.objects
                         else {"actions": {"upload": {"href": f"{upload['upload']['href']}/{each['oid']}"}}}
                     ),
                 }
@@ -153,18 +149,17 @@ def build(hub: Hub) -> fastapi.FastAPI:
             ],
         }
 
-    @app.put("/objects/{oid}")
-    async def upload(oid: str, request: fastapi.Request) -> Any:
+    async def upload(self, oid: str, request: fastapi.Request) -> Any:
+        """Take a large file."""
         content = await request.body()
         if hashlib.sha256(content).hexdigest() != oid:
             return responses.JSONResponse({"error": "wrong hash"}, 400)
-        hub.objects[oid] = content
+        self.hub.objects[oid] = content
         return {}
 
-    @app.get("/api/{kinds}/{owner}/{name}/revision/{revision}")
-    @app.get("/api/{kinds}/{owner}/{name}")
-    def revision(kinds: str, owner: str, name: str) -> Any:
-        found = hub.find(KINDS[kinds], f"{owner}/{name}")
+    def revision(self, kinds: str, owner: str, name: str) -> Any:
+        """Describe a repository."""
+        found = self.hub.find(KINDS[kinds], f"{owner}/{name}")
         return {
             "id": f"{owner}/{name}",
             "sha": found.commits[-1],
@@ -173,24 +168,53 @@ def build(hub: Hub) -> fastapi.FastAPI:
             "tags": [],
         }
 
-    @app.get("/api/{kinds}/{owner}/{name}/tree/{revision}")
-    def tree(kinds: str, owner: str, name: str) -> Any:
-        found = hub.find(KINDS[kinds], f"{owner}/{name}")
+    def tree(self, kinds: str, owner: str, name: str) -> Any:
+        """List its files."""
+        found = self.hub.find(KINDS[kinds], f"{owner}/{name}")
         return [
             {"type": "file", "path": path, "size": len(content), "oid": blob_id(content)}
             for path, content in sorted(found.files.items())
         ]
 
-    @app.api_route("/{path:path}/resolve/{revision}/{file:path}", methods=["GET", "HEAD"])
-    def resolve(path: str, revision: str, file: str) -> Any:
+    def resolve(self, path: str, revision: str, file: str) -> Any:
+        """Give a file."""
         kinds, _, name = path.partition("/") if path.split("/")[0] in KINDS else ("models", "", path)
-        found = hub.find(KINDS[kinds], name)
+        found = self.hub.find(KINDS[kinds], name)
         if file not in found.files:
             raise Missing("EntryNotFound", f"{file} not found")
         content = found.files[file]
         headers = {"x-repo-commit": found.commits[-1], "etag": f'"{blob_id(content)}"'}
         return fastapi.Response(content, headers=headers, media_type="application/octet-stream")
 
+
+def build(hub: Hub) -> fastapi.FastAPI:
+    """Make the app."""
+    app, routes = fastapi.FastAPI(), Routes(hub)
+
+    @app.exception_handler(Missing)
+    def missing(_: fastapi.Request, error: Missing) -> responses.JSONResponse:
+        headers = {"x-error-code": error.code, "x-error-message": str(error)}
+        return responses.JSONResponse({"error": str(error)}, 404, headers=headers)
+
+    @app.middleware("http")
+    async def note(request: fastapi.Request, go_on: Any) -> Any:
+        hub.calls.append(f"{request.method} {request.url.path}")
+        return responses.JSONResponse({"error": "down"}, 500) if hub.down else await go_on(request)
+
+    for method, path, handler in (
+        (["GET"], "/api/whoami-v2", routes.whoami),
+        (["POST"], "/api/validate-yaml", routes.validate),
+        (["POST"], "/api/repos/create", routes.create),
+        (["POST"], "/api/{kinds}/{owner}/{name}/preupload/{revision}", routes.preupload),
+        (["POST"], "/api/{kinds}/{owner}/{name}/commit/{revision}", routes.commit),
+        (["POST"], "/{path:path}.git/info/lfs/objects/batch", routes.batch),
+        (["PUT"], "/objects/{oid}", routes.upload),
+        (["GET"], "/api/{kinds}/{owner}/{name}/revision/{revision}", routes.revision),
+        (["GET"], "/api/{kinds}/{owner}/{name}", routes.revision),
+        (["GET"], "/api/{kinds}/{owner}/{name}/tree/{revision}", routes.tree),
+        (["GET", "HEAD"], "/{path:path}/resolve/{revision}/{file:path}", routes.resolve),
+    ):
+        app.add_api_route(path, handler, methods=method)
     return app
 
 

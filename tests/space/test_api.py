@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fastapi
 import pytest
 from fastapi import testclient
 
-from space import api, host, results, stimuli, store, study
+from space import api, arena, convert, host, results, stimuli, store, study
 from tests.space import studies
 
 SCREEN = {"viewport_width": 360, "viewport_height": 740, "pixel_ratio": 2.0}
@@ -19,6 +20,7 @@ def held(tmp_path: Path) -> Iterator[host.Host]:
     made = host.Host(folder=tmp_path, url="")
     kept = store.Store(f"sqlite:///{tmp_path}/study.sqlite3")
     made.running = study.Study(stimuli.load(studies.folder(tmp_path / "pictures")), kept)
+    made.ring = arena.Arena(kept)
     yield made
     kept.close()
 
@@ -112,3 +114,49 @@ def test_withdrawal_over_http(client: testclient.TestClient) -> None:
     assert client.post("/study/withdraw", json={"code": joined["code"]}).json() == {"deleted": 1}
     assert client.post("/study/withdraw", json={"code": joined["code"]}).status_code == 400
     assert client.get("/study/picture/unknown").status_code == 404
+
+
+def test_the_arena_tells_the_names_after_the_answer_only(
+    client: testclient.TestClient, held: host.Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paint(source: bytes, *, model: str) -> convert.Conversion:
+        photo = convert.Photo(png=source, height=64, width=64)
+        return convert.Conversion(photo=photo, png=model[::-1].encode(), model=model, sha256="0" * 64, seconds=0.1)
+
+    entries = [SimpleNamespace(name=name) for name in ("maple", "cedar", "birch")]
+    monkeypatch.setattr(convert, "offered", lambda: tuple(entries))
+    monkeypatch.setattr(convert, "convert", paint)
+    opened = client.post("/study/arena", content=b"photo" * 2000)
+    assert not any(entry.name in opened.text for entry in entries)
+    duel = opened.json()
+    drawn = [client.get(f"/study/arena/{duel[side]}").content.decode()[::-1] for side in ("left", "right")]
+    given = {"trial_id": duel["trial_id"], "language": "vi", "choice": "A", "decision_ms": 900, "input": "key"} | SCREEN
+    told = client.post("/study/arena/rating", json=given).json()
+    assert told == {"answered": "A", "left": drawn[0], "right": drawn[1]}
+    assert client.post("/study/arena/rating", json=given | {"choice": "B"}).json() == told
+    running = held.running
+    assert running is not None
+    with running.store.read() as connection:
+        (rating,) = store.ratings(connection)
+    assert (rating.protocol, rating.photo_id, rating.photo_sha256) == ("arena-v1", "own", "")
+    assert client.get("/study/standings.json").json()["ratings_of_all"] == 0, "never ranked with the study"
+    assert client.post("/study/arena/rating", json=given | {"trial_id": "x"}).status_code == 400
+
+
+def test_the_arena_forgets(monkeypatch: pytest.MonkeyPatch, held: host.Host) -> None:
+    ring = held.ring
+    assert ring is not None
+    photo = convert.Photo(png=b"photo", height=64, width=64)
+    monkeypatch.setattr(convert, "offered", lambda: (SimpleNamespace(name="a"), SimpleNamespace(name="b")))
+    monkeypatch.setattr(
+        convert,
+        "convert",
+        lambda source, *, model: convert.Conversion(photo=photo, png=b"", model=model, sha256=None, seconds=0),
+    )
+    duels = [ring.open(b"photo") for _ in range(arena.KEPT_DUELS + 1)]
+    assert ring.picture(duels[0].tokens[0]) is None
+    assert ring.picture(duels[-1].tokens[0]) == b"photo"
+    monkeypatch.setattr(arena, "KEPT_SECONDS", 0.0)
+    last = ring.open(b"photo")
+    assert ring.picture(duels[-1].tokens[0]) is None
+    assert ring.picture(last.tokens[0]) == b"photo"
