@@ -65,14 +65,14 @@ const who = () => ({ token: recall().token });
 
 const load = async (number) => {
   const trial = await post("trial", { ...who(), session_id: session.session_id, number });
-  const fetched = await Promise.all([trial.photo, trial.left, trial.right].map(picture));
+  const fetched = await Promise.all([trial.photo, trial.left, trial.right].map((token) => picture(token)));
   return { trial, pictures: fetched };
 };
 
-const picture = async (token) => {
+const picture = async (token, shelf = "picture") => {
   const image = new Image();
   try {
-    const answer = await fetch(`${routes}/picture/${token}`, { cache: "no-store" });
+    const answer = await fetch(`${routes}/${shelf}/${token}`, { cache: "no-store" });
     image.src = URL.createObjectURL(await answer.blob());
     await image.decode();
   } catch { image.dataset.broken = "true"; }
@@ -84,7 +84,7 @@ const welcome = () => {
   const begin = make("button", { class: "primary", type: "button", onclick: guarded(known ? resume : join) },
     say(known ? "rate_continue" : "rate_agree"));
   show(make("p", { class: "consent" }, say("rate_consent")), make("p", { class: "pilot", hidden: true }, say("rate_pilot")),
-    begin, withdrawal());
+    begin, arena(), withdrawal());
   fetch(`${routes}/about`).then((answer) => answer.json()).then(({ protocol }) => {
     root.querySelector(".pilot")?.toggleAttribute("hidden", protocol !== "pilot-v1");
   }).catch(() => {});
@@ -127,12 +127,13 @@ const display = (trial, pictures) => {
   const [photo, left, right] = pictures.map((image, index) =>
     make("figure", { class: ["photo", "left", "right"][index] }, image,
       make("figcaption", {}, say(["rate_photo", "rate_a", "rate_b"][index]))));
-  const counter = trial.number < 1 ? say("rate_practice", { number: trial.number + 3 })
+  const own = trial.number === undefined;  // the arena: no session, no undo
+  const counter = own ? say("rate_arena") : trial.number < 1 ? say("rate_practice", { number: trial.number + 3 })
     : say("rate_progress", { number: trial.number, total: session.total });
   show(
     make("div", { class: "head" }, make("p", { class: "counter" }, counter),
-      make("progress", { max: session.total, value: Math.max(0, trial.number - 1), "aria-label": counter })),
-    make("div", { class: "pair" }, photo, left, right),
+      own ? "" : make("progress", { max: session.total, value: Math.max(0, trial.number - 1), "aria-label": counter })),
+    make("div", { class: own ? "pair own" : "pair" }, photo, left, right),
     make("p", { class: "question" }, say("rate_question")),
     make("div", { class: "choices", role: "group", "aria-label": say("rate_question") },
       ...Object.keys(LABELS).map((choice) => make("button", {
@@ -158,11 +159,12 @@ const answer = guarded(async (choice, input) => {
   button.dataset.chosen = "true";
   tell(say("rate_saving"), "busy");
   const { trial, since } = current;
-  const pending = {
-    ...who(), trial_id: trial.trial_id, attempt: trial.attempt, choice, input,
-    decision_ms: Math.round(performance.now() - since), viewport_width: window.innerWidth,
-    viewport_height: window.innerHeight, pixel_ratio: window.devicePixelRatio,
+  const given = {
+    trial_id: trial.trial_id, choice, input, decision_ms: Math.round(performance.now() - since),
+    viewport_width: window.innerWidth, viewport_height: window.innerHeight, pixel_ratio: window.devicePixelRatio,
   };
+  if (trial.number === undefined) return reveal(await post("arena/rating", { ...given, language }));
+  const pending = { ...who(), ...given, attempt: trial.attempt };
   remember({ pending });
   let saved;
   try { saved = await post("rating", pending); } finally { remember({ pending: null }); }
@@ -243,6 +245,40 @@ const thanks = async () => {
     make("button", { class: "primary", type: "button", onclick: guarded(resume) }, say("rate_more")),
     withdrawal(),
   );
+};
+
+// ---- the arena: the visitor's own photo, two hidden models, names after the answer
+
+const arena = () => {
+  const field = make("input", { type: "file", accept: "image/*", "aria-label": say("rate_arena_file"),
+    onchange: guarded(() => challenge(field.files[0])) });
+  return make("details", { class: "arena" }, make("summary", {}, say("rate_arena")),
+    make("p", {}, say("rate_arena_note")), field);
+};
+
+const challenge = async (file) => {
+  if (!file) return;
+  tell(say("rate_drawing"), "busy");
+  for (;;) {
+    const answer = await fetch(`${routes}/arena`, { method: "POST", body: file });
+    if (answer.ok) { const duel = await answer.json(); return fight(duel); }
+    if (answer.status !== 503) throw new Error((await answer.json()).detail);
+    tell(say("rate_preparing"), "busy");
+    await pause(2000);
+  }
+};
+
+const fight = async (duel) => {
+  const pictures = await Promise.all([duel.photo, duel.left, duel.right].map((token) => picture(token, "arena")));
+  display(duel, pictures);
+};
+
+const reveal = ({ left, right }) => {
+  tell(`✓ ${say("rate_saved")}`, "saved");
+  root.querySelector(".choices").replaceWith(
+    make("p", { class: "names" }, say("rate_names", { left, right })),
+    make("button", { type: "button", class: "primary", onclick: () => { current = null; tell(""); welcome(); } }, say("rate_again")));
+  current = null;
 };
 
 const withdrawal = () => {

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from space import stimuli, store
+from models import card
+from space import gallery, stimuli, store
 from tests.space import studies
 
 logger = logging.getLogger(__name__)
@@ -208,3 +209,18 @@ def test_nothing_tells_the_models_before_an_answer(visit: Any, served: Any) -> N
     text = "\n".join(heard)
     assert "study/picture/" in text, "the scan saw the pictures"
     assert [secret for secret in secrets if secret in text] == []
+
+
+def test_the_arena_on_an_own_photo(visit: Any, served: Any, tmp_path: Path) -> None:
+    photo = tmp_path / "me.png"
+    photo.write_bytes(gallery.png(gallery.find("collins-face")))
+    page = visit()
+    page.locator(".rate .arena summary").click()
+    page.set_input_files(".rate .arena input[type=file]", photo)
+    page.locator(ANSWERABLE).first.wait_for()
+    offered = [entry.name for entry in card.offered() if entry.task == "translate"]
+    assert not any(name in page.inner_text(".rate") for name in offered)
+    page.keyboard.press("ArrowRight")
+    page.locator(".rate .names").wait_for()
+    assert sum(name in page.inner_text(".rate .names") for name in offered) >= 2
+    assert rated(served[1])[-1].protocol == "arena-v1"
