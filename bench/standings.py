@@ -23,6 +23,7 @@ class Body:
     Attributes:
         headline: Main ratings of those who passed.
         everybody: Main ratings of all.
+        scaled: Ratings whose scales count.
         checks: Counts and rates of the screening, for the panel.
         min_ratings: A model with fewer is hidden.
         firm_ratings: A model with fewer is preliminary.
@@ -32,6 +33,7 @@ class Body:
 
     headline: Sequence[records.Rating]
     everybody: Sequence[records.Rating]
+    scaled: Sequence[records.Rating] = ()
     checks: Mapping[str, Any]
     min_ratings: int = 100
     firm_ratings: int = 300
@@ -133,7 +135,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     people, photos = intervals
     of_all = _strengths(body.everybody)
-    opinions = preference.opinions(body.headline)
+    opinions = preference.opinions(body.scaled)
     rows = []
     for number, model in enumerate(compared.models):
         mine = [rating for rating in body.headline if model in (rating.left_model, rating.right_model)]

@@ -12,7 +12,7 @@ import numpy as np
 import tabulate
 
 from bench import ranking, records, standings
-from space import plan, rules, screening, simulate, store
+from space import outliers, plan, rules, screening, simulate, store
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +96,7 @@ def body(screened: screening.Screening, ratings: Sequence[records.Rating]) -> st
     return standings.Body(
         headline=screened.headline,
         everybody=screened.everybody,
+        scaled=screened.scaled,
         checks={
             "passed": len(screened.passed),
             "waiting": len(screened.waiting),
@@ -103,6 +104,8 @@ def body(screened: screening.Screening, ratings: Sequence[records.Rating]) -> st
             "removed_sessions": len(screened.removed_sessions),
             "flagged": len(screened.flags),
             "too_fast": len(screened.too_fast),
+            "rejected_by_bt500": len(outliers.bt500(given)),
+            "unusual_by_chatbot_arena": len(outliers.unusual(given)),
             "gold_right": _mean(screening.golds(given)),
             "reversed": _mean(screening.reversals(given)),
         },

@@ -30,6 +30,7 @@ class Screening:
         too_fast: Ratings above the rate limits.
         headline: Main ratings that are ranked, oldest first.
         everybody: Main ratings of all, as if there were no rules.
+        scaled: Those of the headline whose scales count.
     """
 
     passed: frozenset[str]
@@ -40,6 +41,7 @@ class Screening:
     too_fast: frozenset[str]
     headline: tuple[records.Rating, ...]
     everybody: tuple[records.Rating, ...]
+    scaled: tuple[records.Rating, ...]
 
 
 def screen(
@@ -72,6 +74,13 @@ def screen(
             flags[person] = tuple(sorted(raised))
     passed = frozenset(person for person, verdict in verdicts.items() if verdict == PASSED)
     everybody = tuple(rating for rating in given if rating.role == "main")
+    headline = tuple(
+        rating
+        for rating in everybody
+        if rating.participant_id in passed
+        and rating.session_id not in removed_sessions
+        and rating.rating_id not in too_fast
+    )
     return Screening(
         passed=passed,
         waiting=frozenset(person for person, verdict in verdicts.items() if verdict is None),
@@ -79,14 +88,9 @@ def screen(
         removed_sessions=removed_sessions,
         flags=flags,
         too_fast=too_fast,
-        headline=tuple(
-            rating
-            for rating in everybody
-            if rating.participant_id in passed
-            and rating.session_id not in removed_sessions
-            and rating.rating_id not in too_fast
-        ),
+        headline=headline,
         everybody=everybody,
+        scaled=trusted_scales(headline, limits),
     )
 
 
@@ -144,6 +148,53 @@ def judge_person(ratings: Ratings, limits: rules.Rules) -> str | None:
     if kept < limits.not_reversed:
         reasons.append(f"{1 - kept:.0%} of duplicates reversed")
     return "; ".join(reasons) or PASSED
+
+
+def trusted_scales(ratings: Ratings, limits: rules.Rules) -> tuple[records.Rating, ...]:
+    """Keep the scale answers that vary within a session and go with those of the others."""
+    scaled = [rating for rating in ratings if marks(rating)]
+    lively = [
+        rating
+        for trials in _group(scaled, "session_id").values()
+        if statistics.pvariance([mark for trial in trials for mark in marks(trial)]) >= limits.min_scale_variance
+        for rating in trials
+    ]
+    kept = []
+    for mine in _group(lively, "participant_id").values():
+        if len(mine) < limits.min_scale_trials or _correlation(mine, lively) >= limits.min_scale_correlation:
+            kept.extend(mine)
+    return tuple(kept)
+
+
+def marks(rating: records.Rating) -> list[int]:
+    """Give the three marks of a rating; none where scales were not asked or skipped."""
+    given = (rating.likeness, rating.style, rating.artefacts)
+    return [mark for mark in given if mark is not None]
+
+
+def _correlation(mine: Ratings, everybody: Ratings) -> float:
+    """Correlate somebody's marks with the mean of the others' marks of the same predictions; 1 where none compares."""
+    own = {rating.rating_id for rating in mine}
+    others: dict[tuple[str, str, int], list[int]] = {}
+    for rating in everybody:
+        if rating.rating_id not in own:
+            for scale, mark in enumerate(marks(rating)):
+                others.setdefault((*scaled_item(rating), scale), []).append(mark)
+    pairs = [
+        (mark, statistics.fmean(others[*scaled_item(rating), scale]))
+        for rating in mine
+        for scale, mark in enumerate(marks(rating))
+        if (*scaled_item(rating), scale) in others
+    ]
+    columns = list(zip(*pairs, strict=True))
+    if len(pairs) < 2 or min(map(statistics.pvariance, columns)) == 0:
+        return 1.0
+    return statistics.correlation(*columns)
+
+
+def scaled_item(rating: records.Rating) -> tuple[str, str]:
+    """Name the prediction that the scales are about: model and photo."""
+    return getattr(rating, f"{rating.scaled_side}_model"), rating.photo_id
 
 
 def golds(ratings: Ratings) -> list[bool]:

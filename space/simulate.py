@@ -167,8 +167,8 @@ def _scales(participant: Participant, trial: plan.Planned) -> dict[str, Any]:
     if trial.scaled is None:
         return {"scaled_side": None}
     model = getattr(trial, trial.scaled)
-    middle = 3 + participant.own.get(model, 0.0) - float(np.mean(list(participant.truth.log_s.values())))
-    marks = np.clip(np.rint(middle + participant.generator.normal(0, 0.8, 3)), 1, 5).astype(int).tolist()
+    middle = 3 + 2 * (participant.own.get(model, 0.0) - float(np.mean(list(participant.truth.log_s.values()))))
+    marks = np.clip(np.rint(middle + participant.generator.normal(0, 0.4, 3)), 1, 5).astype(int).tolist()
     return {"scaled_side": trial.scaled, **dict(zip(("likeness", "style", "artefacts"), marks, strict=True))}
 
 

@@ -25,7 +25,12 @@ def ratings() -> list[records.Rating]:
 
 def body(ratings: list[records.Rating], **options: object) -> standings.Body:
     screened = screening.screen(ratings)
-    facts = {"headline": screened.headline, "everybody": screened.everybody, "checks": {"passed": len(screened.passed)}}
+    facts = {
+        "headline": screened.headline,
+        "everybody": screened.everybody,
+        "scaled": screened.scaled,
+        "checks": {"passed": len(screened.passed)},
+    }
     return standings.Body(**facts | options)
 
 
@@ -50,7 +55,8 @@ def test_the_same_ratings_give_the_same_bytes_in_another_process(ratings: list[r
         "import sys; from bench import records, standings; from space import screening\n"
         "given = [records.rating_from_row(row) for row in records.read_jsonl(sys.argv[1])]\n"
         "s = screening.screen(given)\n"
-        "b = standings.Body(headline=s.headline, everybody=s.everybody, checks={'passed': len(s.passed)})\n"
+        "facts = {'headline': s.headline, 'everybody': s.everybody, 'scaled': s.scaled}\n"
+        "b = standings.Body(**facts, checks={'passed': len(s.passed)})\n"
         "sys.stdout.buffer.write(standings.to_json(standings.standings(b)))\n"
         "assert 'torch' not in sys.modules"
     )

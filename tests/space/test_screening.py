@@ -6,7 +6,7 @@ import datetime
 import pytest
 
 from bench import records
-from space import plan, rules, screening, simulate
+from space import outliers, plan, rules, screening, simulate
 
 MODELS = tuple(f"m{number}" for number in range(6))
 TRUTH = simulate.Truth(log_s=simulate.spread(MODELS, 300))
@@ -118,3 +118,50 @@ def test_crowds_with_known_truth(kind: simulate.Kind, least: float, most: float)
     screened = screening.screen(sitting(kind, sessions=5, amount=120))
     assert not screened.waiting
     assert least <= len(screened.removed) / 120 <= most
+
+
+def test_scales_without_variation_or_against_everybody_are_dropped() -> None:
+    ratings = sitting(sessions=5, amount=12)
+    whole = screening.screen(ratings)
+    person = next(iter(whole.passed))
+    kept = {each.rating_id for each in whole.scaled}
+    assert kept
+    flat = [
+        dataclasses.replace(each, likeness=4, style=4, artefacts=4)
+        if each.participant_id == person and each.scaled_side
+        else each
+        for each in ratings
+    ]
+    assert person not in {each.participant_id for each in screening.screen(flat).scaled}
+    turned = [
+        dataclasses.replace(each, likeness=6 - each.likeness, style=6 - each.style, artefacts=6 - each.artefacts)
+        if each.participant_id == person and each.likeness and each.style and each.artefacts
+        else each
+        for each in ratings
+    ]
+    assert person not in {each.participant_id for each in screening.screen(turned).scaled}
+
+
+def test_the_reported_rules_see_a_contrarian_and_leave_the_honest() -> None:
+    mild = sitting(sessions=5, amount=30)
+    assert len(outliers.unusual(mild)) <= 4
+    assert len(outliers.bt500(mild)) <= 4
+    clear = simulate.Truth(log_s=simulate.spread(MODELS, 900), nu=0.1)
+    ratings = simulate.study(DESIGN, simulate.crowd("honest", 30, truth=clear), sessions=5)
+    person = ratings[0].participant_id
+    against = {"A": "B", "B": "A"}
+    contrary = [
+        dataclasses.replace(each, choice=against.get(each.choice, each.choice))
+        if each.participant_id == person
+        else each
+        for each in ratings
+    ]
+    assert person in outliers.unusual(contrary)
+    ends = {True: 5, False: 1}
+    noisy = [
+        dataclasses.replace(each, likeness=ends[flip], style=ends[not flip], artefacts=ends[flip])
+        if each.participant_id == mild[0].participant_id and each.scaled_side
+        else each
+        for each, flip in zip(mild, (number // 4 % 2 == 0 for number in range(len(mild))), strict=True)
+    ]
+    assert mild[0].participant_id in outliers.bt500(noisy)
