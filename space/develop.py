@@ -63,6 +63,24 @@ def develop(
     return stimuli.load(out)
 
 
+def locate(photos: str) -> Path:
+    """Find the photos: a folder, or else a dataset on the Hub, which is downloaded into the usual cache.
+
+    Raises:
+        RecordError: It is neither.
+    """
+    if Path(photos).is_dir():
+        return Path(photos)
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        patterns = ["*.jpg", "*.jpeg", "*.png", "*.webp", "SOURCES.csv"]
+        return Path(huggingface_hub.snapshot_download(photos, repo_type="dataset", allow_patterns=patterns))
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
+        raise records.RecordError(f"{photos} is no folder, and no dataset on the Hub: {error}") from error
+
+
 def check(photos: Sequence[str], models: Sequence[str], limits: rules.Rules) -> None:
     """Refuse a study that could not be held, before any picture is made."""
     if len(photos) < limits.min_photos:
@@ -106,13 +124,15 @@ def _row(photo: str, name: str, path: Path, out: Path, checkpoint_sha256: str | 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Make the pictures of a blind study.")
-    parser.add_argument("--photos", type=Path, required=True, help="folder of photos that the demo never shows")
+    parser.add_argument(
+        "--photos", required=True, help="folder, or dataset on the Hub, of photos that the demo never shows"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the study's folder, which NIJIGEN_STUDY names")
     parser.add_argument("--models", nargs="*", help="cards or checkpoint folders (default: all with weights)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        made = develop(options.photos, options.out, models=tuple(options.models) if options.models else None)
+        made = develop(locate(options.photos), options.out, models=tuple(options.models) if options.models else None)
     except (records.RecordError, image.ImageError, card.UnknownModel) as error:
         logger.error("%s", error)
         return 2

@@ -92,6 +92,7 @@ def preference(
     marks.append(sentences["people_intro"].format(**{key: document[key] for key in ("ratings", "participants")}))
     footer = sentences["people_footer"].format(
         time=document["as_of"][:16].replace("T", " "),
+        commit=", ".join(commit[:HASH_DIGITS] for commit in document["commits"]),
         data=document["data_sha256"][:HASH_DIGITS],
         rules=document["rules_sha256"][:HASH_DIGITS],
     )

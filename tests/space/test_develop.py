@@ -1,5 +1,7 @@
 """Making a study: predictions, damaged copies, what is refused, and that a second run makes nothing."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 from bench import protocol, records
 from models import image
 from space import develop, gallery, rules, screening, stimuli
+from tests import hub_server
 from tests.bench import samples
+from tests.space.test_export import ROOT, hub_environment
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +69,18 @@ def test_the_command_exits_with_2(photos: Path, tmp_path: Path, caplog: pytest.L
 def test_a_folder_that_is_no_study_is_named(tmp_path: Path) -> None:
     with pytest.raises(records.RecordError, match=r"is no study .*python -m space.develop"):
         stimuli.load(tmp_path)
+
+
+def test_photos_may_be_a_dataset_on_the_hub(photos: Path, tmp_path: Path) -> None:
+    code = "import sys; from space import develop; print(len(list(develop.locate(sys.argv[1]).glob('*.png'))))"
+    with hub_server.serve() as hub:
+        files = {path.name: path.read_bytes() for path in photos.iterdir()} | {"README.md": b"# Faces"}
+        repository = hub_server.Repository(files=files)
+        repository.commit()
+        hub.repositories["dataset", "tester/faces"] = repository
+        for name, found in (("tester/faces", "18"), ("tester/nothing", "")):
+            command = [sys.executable, "-c", code, name]
+            environment = hub_environment(hub, tmp_path / "hf")
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+            assert done.stdout.strip() == found, done.stderr
+        assert "no dataset on the Hub" in done.stderr
