@@ -105,7 +105,7 @@ class Study:
         """Open a session, or go on with one that is not finished.
 
         Returns:
-            "session_id", "done" and "total" trials, and whether training comes first.
+            "session_id", "done" and "total" trials, and the "next" one; training has the numbers -2 to 0.
         """
         participant = self.participant(token)
         if language not in LANGUAGES:
@@ -122,8 +122,8 @@ class Study:
             session, answered, done = str(uuid.uuid4()), frozenset(), 0
             self._open(connection, session, participant=participant, language=language)
         sittings = len({session, *(row.session_id for row in mine)})
-        lessons = (-2, -1, 0) if sittings == 1 and done == 0 else ()
-        first = next((number for number in lessons if number not in answered), done + 1)
+        begin = -2 if sittings == 1 and done == 0 else 1
+        first = next(number for number in range(begin, self.limits.trials + 1) if number not in answered)
         return {"session_id": session, "next": first, "done": done, "total": self.limits.trials}
 
     def _open(self, connection: sql.Connection, session: str, *, participant: str, language: str) -> None:

@@ -131,6 +131,14 @@ def test_a_reload_goes_on_where_it_was(held: study.Study) -> None:
     assert held.trial(token, session["session_id"], 3) == shown
 
 
+def test_a_pair_that_was_left_out_comes_back(held: study.Study) -> None:
+    token, _ = held.join()
+    session = held.sit(token, language="en")["session_id"]
+    for number in (1, 2, 4):
+        answer(held, token, held.trial(token, session, number))
+    assert held.sit(token, language="en")["next"] == 3
+
+
 def test_training_comes_once_and_tells_the_right_answer_afterwards(held: study.Study) -> None:
     token, _ = held.join()
     session = held.sit(token, language="en")
