@@ -1,7 +1,8 @@
-"""Ordeals of the rating path, by hand: `python -m tests.space.ordeal kill --times 100` and `... load --raters 500`.
+"""Ordeals of the rating path, by hand: `python -m tests.space.ordeal kill --times 100`, `... load --raters 500` and
+`... tabs --times 1000`.
 
-The server is a process of its own with the study's routes and a real database. Both commands end with status 1 where an
-acknowledged rating is missing or stored twice.
+The server is a process of its own with the study's routes and a real database. A command ends with status 1 where an
+acknowledged rating, or with tabs a click, is missing or stored twice.
 """
 
 import argparse
@@ -25,8 +26,11 @@ import httpx
 import numpy as np
 import sqlalchemy as sql
 import uvicorn
+from fastapi import responses
 
 from space import api, host, results, stimuli, store, study
+from space.ui import rate, text
+from tests import conftest
 from tests.space import postgresql, studies
 
 SCREEN = {"input": "mouse", "viewport_width": 1280, "viewport_height": 800, "pixel_ratio": 1.0}
@@ -182,9 +186,43 @@ def load(pictures: Path, url: str, *, raters: int, think: float, seconds: float)
     return p95 <= 100 and not ledger.errors and not lost and not twice
 
 
+def tabs(pictures: Path, url: str, *, times: int) -> bool:
+    """Close a tab 0 to 300 ms after a click, again and again; tell whether every click was stored once."""
+    from playwright import sync_api
+
+    server, generator = Server(pictures, url), random.Random(0)
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=conftest.find_chromium())
+        context = browser.new_context()
+        for _ in range(times):
+            page = context.new_page()
+            page.goto(f"http://127.0.0.1:{server.port}/")
+            page.locator(".rate .primary").click()
+            page.locator(".rate .thanks, .rate .choices button:enabled").first.wait_for()
+            if page.locator(".rate .thanks").count():
+                page.locator(".rate .primary").click()
+            page.locator(".rate [data-choice=A]:enabled").click(no_wait_after=True)
+            time.sleep(generator.uniform(0, 0.3))
+            page.close()
+        time.sleep(2)
+        browser.close()
+    server.stop()
+    _, twice, stored = compare(url, Ledger())
+    sys.stdout.write(f"{times} tabs closed right after a click: {stored} stored, {twice} twice\n")
+    return stored == times and not twice
+
+
+def rate_page() -> responses.HTMLResponse:
+    """Give the Rate tab's own markup and script without Gradio around it: a thousand tabs load in minutes."""
+    part = rate.build(text.TEXT["en"], "en")
+    script = f"const element = document.getElementById('rate'); {rate.SCRIPT.read_text()}"
+    return responses.HTMLResponse(f"<div id=rate>{part.value}</div><script type=module>{script}</script>")
+
+
 def serve(pictures: Path, url: str, port: int) -> None:
     """Be the server."""
     app, holder = fastapi.FastAPI(), host.Host(folder=pictures, url=url)
+    app.get("/")(rate_page)
     holder.running = study.Study(stimuli.load(pictures), store.Store(url))
     api.add_to(app, results.Results(holder))
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", backlog=2048)
@@ -193,7 +231,7 @@ def serve(pictures: Path, url: str, port: int) -> None:
 def main() -> int:
     """Run an ordeal."""
     parser = argparse.ArgumentParser(description="Ordeals of the rating path.")
-    parser.add_argument("ordeal", choices=("kill", "load", "serve"))
+    parser.add_argument("ordeal", choices=("kill", "load", "tabs", "serve"))
     parser.add_argument("rest", nargs="*")
     parser.add_argument("--times", type=int, default=100)
     parser.add_argument("--raters", type=int)
@@ -216,6 +254,8 @@ def main() -> int:
         pictures = studies.folder(folder / "pictures")
         if options.ordeal == "kill":
             fine = kill(pictures, url, times=options.times, raters=options.raters or 50)
+        elif options.ordeal == "tabs":
+            fine = tabs(pictures, url, times=options.times)
         else:
             fine = load(pictures, url, raters=options.raters or 500, think=options.think, seconds=options.seconds)
     return 0 if fine else 1
