@@ -321,7 +321,7 @@ class Portrait(DTGANRecipe):
     """
 
     card: ClassVar[str] = "dtgan-portrait"
-    cast: ClassVar[float] = 200.0
+    cast: ClassVar[float] = 600.0
 
     steps: int = 6_000
     size: int = 128
@@ -337,7 +337,7 @@ class Portrait(DTGANRecipe):
     color: float = 100.0
     flatten: float = 0.01
     ink: float = 1.0
-    denoise: tuple[int, int] = (10, 10)
+    denoise: tuple[int, int] = (20, 10)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
