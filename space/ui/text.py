@@ -121,7 +121,7 @@ VIETNAMESE = {
     "tagline": "Từ ảnh chân dung thành tranh anime.",
     "languages": "Ngôn ngữ",
     "tab_translate": "Chuyển ảnh",
-    "tab_leaderboard": "Bảng xếp hạng",
+    "tab_leaderboard": "Xếp hạng",
     "tab_rate": "Đánh giá",
     "rate_title": "Bức vẽ nào đẹp hơn?",
     "rate_pilot": "Đây là bản thử trên các ảnh mẫu. Ảnh lặp lại và có thể nhận ra tranh từ thẻ Chuyển ảnh, nên"

@@ -92,7 +92,7 @@ def test_cast_loss_sees_the_colour_of_an_area_and_not_of_its_pixels() -> None:
     assert losses.cast_loss(gray, gray, stripes).item() < 0.1 * losses.cast_loss(gray, gray, yellow).item()
     # Lightness is the drawing's, the colour the photo's.
     dark_gray = torch.full((1, 3, 32, 32), -0.5)
-    assert losses.cast_loss(gray, dark_gray, dark_gray).item() == pytest.approx(0, abs=1e-6)
+    assert losses.cast_loss(gray, dark_gray, dark_gray).item() == pytest.approx(0, abs=1e-4)
     assert losses.cast_loss(yellow, gray, gray).item() > 0.05
 
 
