@@ -47,31 +47,30 @@ class Showing(Body):
     number: Annotated[int, pydantic.Field(ge=-2, le=100)]
 
 
-class Rating(Body):
-    """An answer; trial and attempt are the key that makes a repeat harmless."""
-
-    trial_id: Name
-    attempt: Literal[0, 1]
-    choice: Name
-    decision_ms: int
-    input: Name
-    viewport_width: int
-    viewport_height: int
-    pixel_ratio: float
-
-
-class ArenaRating(pydantic.BaseModel):
-    """An answer in the arena, which follows nobody."""
+class Answering(pydantic.BaseModel):
+    """What every answer says."""
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
     trial_id: Name
-    language: Name
     choice: Name
     decision_ms: int
     input: Name
     viewport_width: int
     viewport_height: int
     pixel_ratio: float
+
+
+class Rating(Answering):
+    """An answer in the study; trial and attempt are the key that makes a repeat harmless."""
+
+    token: Token
+    attempt: Literal[0, 1]
+
+
+class ArenaRating(Answering):
+    """An answer in the arena, which follows nobody."""
+
+    language: Name
 
 
 class Undoing(Body):
