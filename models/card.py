@@ -30,6 +30,8 @@ class ModelCard:
         build: Makes the network with random weights; keyword arguments are its settings.
         multiple: Height and width the network takes are multiples of this, in pixels.
         min_side: Shortest side that is accepted, in pixels.
+        scale: How many times larger a prediction is than its input; 1 but for upscalers.
+        latent: Length of the noise vector that a generating model takes; 0 for all others.
         checkpoint: Folder in models/checkpoints or "owner/name" on the Hub; None while untrained.
         paper: Title and link of the source.
         licence: Terms of the weights, or of the architecture where there are none.
@@ -42,6 +44,8 @@ class ModelCard:
     build: "Callable[..., nn.Module]"
     multiple: int
     min_side: int = 64
+    scale: int = 1
+    latent: int = 0
     checkpoint: str | None = None
     paper: str
     licence: str
@@ -58,6 +62,8 @@ class CatalogueEntry:
     parameters: int
     multiple: int
     min_side: int
+    scale: int
+    latent: int
     checkpoint: str | None
     paper: str
     licence: str

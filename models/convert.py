@@ -1,149 +1,162 @@
-"""An official checkpoint in, one of ours out: `python -m models.convert dtgan FILE OUT --lade-epsilon 1e-12`.
+"""An official checkpoint in, one of ours out: `python -m models.convert dtgan FILE OUT --option lade_epsilon=1e-12`.
 
-Reads the variables of a released AnimeGANv3 graph, stored under their TensorFlow names. In the encoder (`base`) and
-the tail (`main`) convolutions are numbered `Conv`, `Conv_1`, ...: even ones convolve, each odd one is the LADE matrix
-of the one before it. Kernels are HWIO.
+`models/conversion` says how each family's checkpoints are laid out. Nothing is unpickled but tensors.
 """
 
 import hashlib
-import re
+import json
+import pickle
 import sys
 import zipfile
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
+import huggingface_hub
 import numpy as np
 import safetensors
 import torch
 import tyro
 from safetensors.torch import load
-from torch import Tensor
+from torch import nn
 
-from models import dtgan, registry
+from models import card, registry
+from models.conversion import dtgan, layout
+from models.conversion.layout import COUNTER, Layout, Tensors
 from models.registry import CheckpointError
 
-Tensors = dict[str, Tensor]
-ENCODER = ("x0", "x1.0", "x1.1", "x2.0", "x2.1", "x3.0", "x3.1")
-TAIL = ("up2", "fuse2", "up1", "fuse1", "up0", "fuse0")
-ATTENTION = ("enter.weight", "leave.weight")
-NORM = ("norm.weight", "norm.bias", "norm.running_mean", "norm.running_var")
-STEM = re.compile(r"(?:generator(?:_\d+)?/)?((?:base|main)/.+?)(?:/weights|/w)?(?::0)?")
-CONVERTED = """# DTGAN, converted weights
+LAYOUTS: dict[str, Layout] = {**dtgan.LAYOUTS}
+KINDS = (".safetensors", ".npz", ".pth", ".pt", ".ckpt")
+UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError)
+CONVERTED = """# {family}, converted weights
 
-Converted from `{file}` (SHA-256 `{sha256}`) with LADE epsilon {epsilon:g}.
+Converted from `{file}` (SHA-256 `{sha256}`), settings {settings}. {status}
 The weights keep the terms of their author; do not pass them on without permission.
 """
+STATUS = {
+    True: "This layout's numbers were compared with the reference implementation.",
+    False: "Layout only: names and shapes fit, but no reference output of this layout was at hand.",
+}
 
 
 def read(path: Path) -> Tensors:
-    """Read every tensor of a .safetensors or .npz file as float32.
-
-    Raises:
-        CheckpointError: The file is missing, damaged or of another kind.
-    """
-    if path.suffix not in {".safetensors", ".npz"}:
-        raise CheckpointError(f"{path} is neither .safetensors nor .npz; store the graph's variables in one of them.")
-    try:
-        if path.suffix == ".safetensors":
-            tensors = load(path.read_bytes())
-        else:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                tensors = {key: torch.from_numpy(np.array(arrays[key], dtype=np.float32)) for key in arrays.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} could not be read: {error}.") from error
-    return {key: tensor.float() for key, tensor in tensors.items()}
-
-
-def layout() -> dict[str, str]:
-    """Pair the graph's names, without prefix and suffix, with the keys of our state dict."""
-    pairs = {"main/External_attention/kernel": "main.attention.memory", "main/Conv_12": "main.paint.weight"}
-    for scope, ours, blocks in (("base", "encoder", ENCODER), ("main", "main", TAIL)):
-        for number, block in enumerate(blocks):
-            pairs[numbered(f"{scope}/Conv", 2 * number)] = f"{ours}.{block}.conv.weight"
-            pairs[numbered(f"{scope}/Conv", 2 * number + 1)] = f"{ours}.{block}.norm.mix.weight"
-    for scope, names in (("Conv", ATTENTION), ("Variable", NORM)):
-        for number, name in enumerate(names):
-            pairs[numbered(f"main/External_attention/{scope}", number)] = f"main.attention.{name}"
-    return pairs
-
-
-def numbered(name: str, number: int) -> str:
-    """Count as TensorFlow does: Conv, Conv_1, Conv_2."""
-    return f"{name}_{number}" if number else name
-
-
-def reorder(tensor: Tensor) -> Tensor:
-    """Turn a kernel from HWIO to OIHW, and the attention memory (1, C, slots) to (C, slots)."""
-    if tensor.ndim == 4:
-        return tensor.permute(3, 2, 0, 1).contiguous()
-    return tensor.squeeze(0) if tensor.ndim == 3 else tensor
-
-
-def strip(tensors: Tensors) -> Tensors:
-    """Rename variables to what stands after the prefix, and reorder them; unknown names stay.
-
-    Raises:
-        CheckpointError: Two variables claim one place.
-    """
-    stripped: Tensors = {}
-    for key, tensor in tensors.items():
-        match = STEM.fullmatch(key)
-        stem = match[1] if match else key
-        if stem in stripped:
-            raise CheckpointError(f"{stem} is given twice, the second time as {key}; keep the inference graph's only.")
-        stripped[stem] = reorder(tensor)
-    return stripped
-
-
-def convert_dtgan(tensors: Tensors, *, lade_epsilon: float) -> dtgan.DTGAN:
-    """Make a DTGAN of the variables of a released graph.
+    """Read every tensor of a file; floating-point ones as float32, nested dictionaries under dotted names.
 
     Args:
-        tensors: Variables under their TensorFlow names, kernels HWIO.
-        lade_epsilon: Of the graph: 1e-12 in Hayao_36, 1e-5 in Shinkai_37.
+        path: .safetensors, .npz, or .pth, .pt and .ckpt, of which only tensors are unpickled.
 
     Raises:
-        CheckpointError: Names the first three variables that are missing, surplus or of another shape.
+        CheckpointError: The file is missing, damaged, of another kind or holds more than tensors and plain values.
     """
-    if not 0 < lade_epsilon < 1:
-        raise CheckpointError(f"LADE epsilon is {lade_epsilon:g}; expected a small positive number such as 1e-5.")
-    network = dtgan.DTGAN(lade_epsilon=lade_epsilon)
-    state, pairs, given = network.state_dict(), layout(), strip(tensors)
-    problems = registry.mismatches(given, {stem: state[key] for stem, key in pairs.items()})
+    if path.suffix not in KINDS:
+        raise CheckpointError(f"{path} is none of {', '.join(KINDS)}; store the tensors in one of them.")
+    try:
+        if path.suffix == ".safetensors":
+            found: Any = load(path.read_bytes())
+        elif path.suffix == ".npz":
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                found = {key: torch.from_numpy(np.array(arrays[key])) for key in arrays.files}
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except (*UNREADABLE, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} could not be read: {str(error).splitlines()[0]}.") from error
+    return layout.unwrap(layout.flatten(found))
+
+
+def convert(tensors: Tensors, family: str, **options: float) -> nn.Module:
+    """Make one of our networks of an official state dict.
+
+    Args:
+        tensors: As `read` gives them.
+        family: A name in `LAYOUTS`.
+        options: Settings that the file does not tell; see the layout's `options`.
+
+    Returns:
+        The network, in eval mode.
+
+    Raises:
+        UnknownModel: There is no such layout.
+        CheckpointError: Names the first three tensors that are missing, surplus or of another shape.
+    """
+    if family not in LAYOUTS:
+        raise card.unknown(family, LAYOUTS)
+    kind = LAYOUTS[family]
+    surplus = sorted(set(options) - set(kind.options))
+    if surplus:
+        raise CheckpointError(f"{family} has no option {surplus[0]!r}; it has {', '.join(kind.options) or 'none'}.")
+    try:
+        network = kind.build(**(kind.settings(tensors) | kind.options | options))
+        given = {key: value for key, value in kind.rename(tensors).items() if not key.endswith(COUNTER)}
+    except ValueError as error:
+        raise CheckpointError(f"the file does not fit {family}: {error}.") from error
+    state = network.state_dict()
+    given |= {key: value for key, value in state.items() if key.endswith(COUNTER)}
+    problems = registry.mismatches(given, state)
     if problems:
-        raise CheckpointError(f"the file does not fit DTGAN: {problems} (kernels as out, in, height, width).")
-    state.update({key: given[stem] for stem, key in pairs.items()})
-    network.load_state_dict(state)
+        raise CheckpointError(f"the file does not fit {family}: {problems}.")
+    network.load_state_dict(given)
     return network.eval()
+
+
+def save(network: nn.Module, out: Path, *, family: str, readme: str) -> str:
+    """Write a checkpoint folder; a discriminator, which has no card, in the Hub's plain form.
+
+    Returns:
+        SHA-256 of its weights.
+    """
+    kind = LAYOUTS[family]
+    if kind.card is not None:
+        return registry.save(network, out, name=kind.card, readme=readme, licence=kind.terms)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / registry.README).write_text(readme)
+    assert isinstance(network, huggingface_hub.PyTorchModelHubMixin)
+    network.save_pretrained(out)
+    return registry.checksum(out / registry.WEIGHTS)
+
+
+def parse(option: str) -> tuple[str, float]:
+    """Read `name=number`.
+
+    Raises:
+        CheckpointError: It is something else.
+    """
+    name, _, value = option.partition("=")
+    try:
+        return name, float(value)
+    except ValueError as error:
+        raise CheckpointError(f"option {option!r} is not name=number, such as lade_epsilon=1e-12.") from error
 
 
 def main(
     *,
-    family: tyro.conf.Positional[Literal["dtgan"]],
+    family: tyro.conf.Positional[str],
     file: tyro.conf.Positional[Path],
     out: tyro.conf.Positional[Path],
-    lade_epsilon: float = 1e-5,
+    option: tuple[str, ...] = (),
 ) -> None:
     """Convert an official checkpoint into a folder that `models.load` reads.
 
     Args:
-        family: Architecture of the checkpoint.
-        file: Its variables, .safetensors or .npz.
+        family: Layout of the checkpoint; a wrong one lists them all.
+        file: Its tensors: .safetensors, .npz, .pth, .pt or .ckpt.
         out: Folder to write.
-        lade_epsilon: Constant in every LADE of the released graph: 1e-12 for Hayao_36, 1e-5 for Shinkai_37.
+        option: Settings that the file does not tell, as name=number: for dtgan lade_epsilon=1e-12 (Hayao_36).
     """
-    network = convert_dtgan(read(file), lade_epsilon=lade_epsilon)
+    chosen = dict(parse(text) for text in option)
+    network = convert(read(file), family, **chosen)
     source = hashlib.sha256(file.read_bytes()).hexdigest()
-    readme = CONVERTED.format(file=file.name, sha256=source, epsilon=lade_epsilon)
-    sha256 = registry.save(network, out, name=family, readme=readme, licence="terms of the original weights")
-    sys.stdout.write(f"{out}: {family} with SHA-256 {sha256}; load it with models.load({str(out)!r})\n")
+    settings = json.dumps(LAYOUTS[family].options | chosen)
+    status = STATUS[LAYOUTS[family].checked]
+    readme = CONVERTED.format(family=family, file=file.name, sha256=source, settings=settings, status=status)
+    sha256 = save(network, out, family=family, readme=readme)
+    use = f"models.load({str(out)!r})" if LAYOUTS[family].card else f"{type(network).__name__}.from_pretrained"
+    sys.stdout.write(f"{out}: {family} with SHA-256 {sha256}; load it with {use}. {status}\n")
 
 
 def command() -> None:
     """Run `main`; refuse what does not fit in one line, with exit status 2."""
     try:
         tyro.cli(main, prog="python -m models.convert")
-    except CheckpointError as error:
+    except (CheckpointError, card.UnknownModel) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
 

@@ -173,11 +173,13 @@ class DTGAN(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["imag
         upsample: A name in UPSAMPLES; the paper's is "legacy".
 
     Raises:
-        ValueError: One of the names is unknown.
+        ValueError: One of the names is unknown, or the epsilon is not between 0 and 1.
     """
 
     def __init__(self, *, lade_epsilon: float = 1e-5, norm: str = "lade", upsample: str = "legacy") -> None:
         super().__init__()
+        if not 0 < lade_epsilon < 1:
+            raise ValueError(f"LADE epsilon is {lade_epsilon:g}; expected a small positive number such as 1e-5")
         if norm not in NORMS or upsample not in UPSAMPLES:
             known = f"{', '.join(NORMS)} and {', '.join(UPSAMPLES)}"
             raise ValueError(f"norm is {norm!r} and upsample {upsample!r}; expected one each of {known}.")

@@ -1,11 +1,51 @@
 """Blocks that several families share."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 Features = Float[Tensor, "batch _channels _height _width"]  # underscores: sizes may change on the way through
+
+
+class WholeImage(nn.Module):
+    """Base of layers that look at all pixels of an image at once, which a tile of it cannot do.
+
+    Attributes:
+        memory: Called with the computation of a statistic, in the order of the forward pass; gives the statistic to
+            use. `models.tiling` sets it; None computes.
+    """
+
+    memory: Callable[[Callable[[], Any]], Any] | None = None
+
+    def whole(self, compute: Callable[[], Any]) -> Any:
+        """Give a statistic over all pixels: of this map, or of the whole image where this map is a tile of it.
+
+        Args:
+            compute: Makes it from this map. Means, not sums, so that it holds for any number of pixels.
+        """
+        return compute() if self.memory is None else self.memory(compute)
+
+
+class InstanceNorm(nn.InstanceNorm2d, WholeImage):
+    """Whiten every channel of every image over its pixels; `affine=True` adds a learned gain and offset.
+
+    Source:
+        Instance Normalization (Ulyanov et al., 2016). Population variance, no running statistics.
+    """
+
+    def forward(self, input: Features) -> Features:
+        """Map (B, C, H, W) to the same shape."""
+        if self.memory is None:
+            return super().forward(input)
+        variance, mean = self.whole(lambda: torch.var_mean(input, dim=(2, 3), correction=0, keepdim=True))
+        whitened = (input - mean) * (variance + self.eps).rsqrt()
+        if not self.affine:
+            return whitened
+        return whitened * self.weight[:, None, None] + self.bias[:, None, None]
 
 
 def pad_reflect(features: Features, *, left_top: int, right_bottom: int) -> Features:

@@ -12,7 +12,7 @@ import huggingface_hub
 import safetensors
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from models import animegan, card, dtgan, image, layers
 from models.card import CatalogueEntry, ModelCard
@@ -46,7 +46,7 @@ CARDS = index(*FAMILIES)
 
 
 class Model(nn.Module):
-    """A card and its network; called, it maps Images of any size from `card.min_side` up to Images of the same size.
+    """A card and its network; called, it maps Images of any size from `card.min_side` up to Images.
 
     Args:
         entry: The card; kept as `card`.
@@ -58,20 +58,42 @@ class Model(nn.Module):
         super().__init__()
         self.card, self.network, self.sha256 = entry, network, sha256
 
-    def forward(self, images: Images) -> Images:
-        """Pad by reflection to the multiple, run the network, crop back.
+    def forward(self, images: Tensor, style: Images | None = None) -> Images:
+        """Pad by reflection to the multiple, run the network, crop back, clamp to [-1, 1].
+
+        Args:
+            images: Images (B, 3, H, W), RGB in [-1, 1]; noise (B, card.latent), standard normal, of a generator.
+            style: Pictures (B or 1, 3, H', W') whose manner a stylizing model takes on, RGB in [-1, 1].
+
+        Returns:
+            Images as large as the first ones, or `card.scale` times.
 
         Raises:
-            ImageError: A side is below the card's minimum.
+            ImageError: A side is below the card's minimum, the noise has another length, or a style is missing or
+                not wanted.
         """
+        if self.card.task == "generate":
+            if images.shape[1:] != (self.card.latent,):
+                raise image.ImageError(
+                    f"{self.card.name} was given noise {tuple(images.shape)}; expected (batch, {self.card.latent})."
+                )
+            return self.network(images)
+        self.check(images)
+        if (style is None) != (self.card.task != "stylize"):
+            wanted = "needs a style picture" if style is None else "takes no style picture"
+            raise image.ImageError(f"{self.card.name} {wanted} beside the photo.")
+        padded, (height, width) = image.pad(images, self.card.multiple)
+        made = self.network(padded) if style is None else self.network(padded, style)
+        return image.crop(made, (self.card.scale * height, self.card.scale * width)).clamp(-1, 1)
+
+    def check(self, images: Images) -> None:
+        """Refuse images below the card's minimum."""
         height, width = images.shape[-2:]
         if min(height, width) < self.card.min_side:
             raise image.ImageError(
                 f"{self.card.name} was given {width} x {height} px and takes sides from {self.card.min_side} px up; "
                 "enlarge the picture first."
             )
-        padded, size = image.pad(images, self.card.multiple)
-        return image.crop(self.network(padded), size)
 
 
 def find(name: str) -> ModelCard:
@@ -201,7 +223,7 @@ def fill(network: nn.Module, path: Path, *, sha256: str) -> None:
     network.load_state_dict(weights)
 
 
-def mismatches(given: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> str:
+def mismatches(given: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
     """Say how two sets of tensors differ in keys and shapes; empty when they do not.
 
     Args:

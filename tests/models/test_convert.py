@@ -12,13 +12,14 @@ from torch import Tensor
 
 import models
 from models import convert, dtgan
+from models.conversion import dtgan as graph
 from models.registry import CheckpointError
 
 
 def graph_of(network: dtgan.DTGAN, *, prefix: str = "generator/", suffix: str = "/weights") -> dict[str, Tensor]:
     """Write a network as a graph's variables: HWIO kernels, and batch norm under the inference scope."""
     state, variables = network.state_dict(), {}
-    for stem, key in convert.layout().items():
+    for stem, key in graph.pairs().items():
         tensor = state[key]
         if tensor.ndim == 4:
             variables[f"{prefix}{stem}{suffix}"] = tensor.permute(2, 3, 1, 0).contiguous()
@@ -34,7 +35,7 @@ def network() -> dtgan.DTGAN:
     torch.manual_seed(1)
     made = dtgan.DTGAN()
     state = made.state_dict()
-    for name in convert.NORM:
+    for name in graph.NORM:
         torch.nn.init.uniform_(state[f"main.attention.{name}"], 0.5, 1.5)
     return made.eval()
 
@@ -49,14 +50,14 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     [("generator/", "/weights"), ("generator/", "/weights:0"), ("generator_1/", "/w"), ("generator/", ""), ("", ":0")],
 )
 def test_names_are_read_by_rule(network: dtgan.DTGAN, prefix: str, suffix: str):
-    made = convert.convert_dtgan(graph_of(network, prefix=prefix, suffix=suffix), lade_epsilon=1e-5)
+    made = convert.convert(graph_of(network, prefix=prefix, suffix=suffix), "dtgan", lade_epsilon=1e-5)
     expected = network.state_dict()
     for key, value in made.state_dict().items():
         assert torch.equal(value, expected[key]), key
 
 
 def test_even_numbers_convolve_and_odd_ones_mix():
-    pairs = convert.layout()
+    pairs = graph.pairs()
     assert len(pairs) == 34
     assert pairs["base/Conv"] == "encoder.x0.conv.weight"
     assert pairs["base/Conv_13"] == "encoder.x3.1.norm.mix.weight"
@@ -76,14 +77,14 @@ def test_the_command_writes_a_folder_that_loads(
         np.savez(file, **arrays)
     else:
         save_file(variables, file)
-    run(monkeypatch, file, tmp_path / "out", "--lade-epsilon", "1e-12")
+    run(monkeypatch, file, tmp_path / "out", "--option", "lade_epsilon=1e-12")
     model = models.load(str(tmp_path / "out"))
     assert f"SHA-256 {model.sha256};" in capsys.readouterr().out
     assert isinstance(model.network, dtgan.DTGAN)
     assert model.network.encoder.x0.norm.epsilon == 1e-12
     variance = "main.attention.norm.running_var"
     assert torch.equal(model.network.get_buffer(variance), network.get_buffer(variance))
-    assert "LADE epsilon 1e-12" in (tmp_path / "out" / "README.md").read_text()
+    assert '"lade_epsilon": 1e-12' in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_files_that_differ_name_three_keys_and_exit_2(
@@ -100,8 +101,8 @@ def test_files_that_differ_name_three_keys_and_exit_2(
     assert caught.value.code == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    assert "base/Conv_3 missing; generator/support/Conv/weights surplus; " in message
-    assert "main/Conv_12 has shape (3, 32, 5, 5), expected (3, 32, 7, 7) and 1 more" in message
+    assert "encoder.x1.0.norm.mix.weight missing; generator/support/Conv/weights surplus; " in message
+    assert "main.paint.weight has shape (3, 32, 5, 5), expected (3, 32, 7, 7) and 1 more" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -109,13 +110,13 @@ def test_a_variable_given_twice_is_refused(network: dtgan.DTGAN):
     variables = graph_of(network)
     variables["generator/main/External_attention/Variable"] = torch.ones(128)
     with pytest.raises(CheckpointError, match="main/External_attention/Variable is given twice"):
-        convert.convert_dtgan(variables, lade_epsilon=1e-5)
+        convert.convert(variables, "dtgan", lade_epsilon=1e-5)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("graph.pb", b"", "is neither .safetensors nor .npz"),
+        ("graph.pb", b"", "is none of .safetensors, .npz"),
         ("graph.npz", b"PK\x03\x04 cut", "could not be read"),
         ("graph.npz", b"", "could not be read"),
         ("graph.safetensors", b"\xff" * 16, "could not be read"),
@@ -141,11 +142,11 @@ def test_pickled_arrays_are_refused(tmp_path: Path):
 @pytest.mark.parametrize("epsilon", [0.0, -1e-5, 2.0, float("nan")])
 def test_a_senseless_epsilon_is_refused(epsilon: float):
     with pytest.raises(CheckpointError, match="LADE epsilon"):
-        convert.convert_dtgan({}, lade_epsilon=epsilon)
+        convert.convert({}, "dtgan", lade_epsilon=epsilon)
 
 
 def test_the_released_file_converts(conformance_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    run(monkeypatch, conformance_dir / "dtgan_hayao.weights.safetensors", tmp_path, "--lade-epsilon", "1e-12")
+    run(monkeypatch, conformance_dir / "dtgan_hayao.weights.safetensors", tmp_path, "--option", "lade_epsilon=1e-12")
     fixture = load_file(conformance_dir / "dtgan_hayao.io.safetensors")
     with torch.inference_mode():
         y = models.load(str(tmp_path))(fixture["x_rand_64"])

@@ -19,7 +19,9 @@ def fixture(conformance_dir: Path) -> dict[str, Tensor]:
 
 def hayao(conformance_dir: Path, *, lade_epsilon: float = 1e-12) -> dtgan.DTGAN:
     tensors = convert.read(conformance_dir / "dtgan_hayao.weights.safetensors")
-    return convert.convert_dtgan(tensors, lade_epsilon=lade_epsilon)
+    network = convert.convert(tensors, "dtgan", lade_epsilon=lade_epsilon)
+    assert isinstance(network, dtgan.DTGAN)
+    return network
 
 
 @pytest.fixture(scope="module")
