@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models import animegan, card, dtgan, image, layers
+from models import animegan, card, dcgan, dtgan, image, layers
 from models.card import CatalogueEntry, ModelCard
 from models.image import Images
 
-FAMILIES = (dtgan, animegan)
+FAMILIES = (dtgan, animegan, dcgan)
 BUNDLED = Path(__file__).with_name("checkpoints")
 CONFIG, WEIGHTS, README = "config.json", "model.safetensors", "README.md"
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -73,11 +73,12 @@ class Model(nn.Module):
                 not wanted.
         """
         if self.card.task == "generate":
-            if images.shape[1:] != (self.card.latent,):
+            latent = getattr(self.network, "latent", self.card.latent)  # a converted network's may be another
+            if images.shape[1:] != (latent,):
                 raise image.ImageError(
-                    f"{self.card.name} was given noise {tuple(images.shape)}; expected (batch, {self.card.latent})."
+                    f"{self.card.name} was given noise {tuple(images.shape)}; expected (batch, {latent})."
                 )
-            return self.network(images)
+            return self.network(images).clamp(-1, 1)
         self.check(images)
         if (style is None) != (self.card.task != "stylize"):
             wanted = "needs a style picture" if style is None else "takes no style picture"
