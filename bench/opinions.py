@@ -71,6 +71,33 @@ def panel(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def metrics(document: Mapping[str, Any]) -> pandas.DataFrame:
+    """Arrange how metrics go with preference: over models, and pair by pair; both with their intervals."""
+    rows = [
+        {
+            "metric": each["metric"],
+            "over": f"{each['models']} models",
+            "Spearman": _interval(each["spearman"], digits=2),
+            "Kendall": _interval(each["kendall"], digits=2),
+            "p (Holm)": f"{each['p_value']:.3f}",
+            "sides with the choice": report.EMPTY,
+        }
+        for each in document.get("correlations", [])
+    ]
+    rows += [
+        {
+            "metric": each["metric"],
+            "over": f"{each['share']['n']:,} choices",
+            "Spearman": report.EMPTY,
+            "Kendall": report.EMPTY,
+            "p (Holm)": report.EMPTY,
+            "sides with the choice": _interval(each["share"], digits=3),
+        }
+        for each in document.get("accuracies", [])
+    ]
+    return pandas.DataFrame(rows)
+
+
 def csv(document: Mapping[str, Any]) -> str:
     """Write the table as CSV with plain numbers."""
     rows = [

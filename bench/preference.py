@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy import stats
@@ -11,6 +11,7 @@ from bench import ranking, records
 
 SCALES = ("likeness", "style", "artefacts")
 ROUNDS, SEED = 1000, 2026
+Coefficient = Callable[[np.ndarray, np.ndarray], np.ndarray]
 FITTED = {"A": 0, "B": 1, "tie": 2, "both_bad": 2}
 
 
@@ -121,7 +122,7 @@ def correlate(
     Args:
         metrics: Per metric the value of each model, signed so that more is better.
         fit: Strength of each model.
-        rounds: Bootstrap over participants, for the interval.
+        rounds: Bootstrap over participants and photos, for the interval.
         models: Order of the columns of `rounds`.
 
     Returns:
@@ -138,8 +139,8 @@ def correlate(
         found.append(
             Correlation(
                 metric=metric,
-                spearman=_coefficient(stats.spearmanr, x, strength, rounds.strength[:, columns]),
-                kendall=_coefficient(stats.kendalltau, x, strength, rounds.strength[:, columns]),
+                spearman=_estimate(spearman, x, strength, rounds.strength[:, columns]),
+                kendall=_estimate(kendall, x, strength, rounds.strength[:, columns]),
                 p_value=float(stats.spearmanr(x, strength)[1]),  # pyright: ignore[reportArgumentType]
                 models=len(common),
             )
@@ -147,10 +148,24 @@ def correlate(
     return _holm(found)
 
 
-def _coefficient(function, x: np.ndarray, strength: np.ndarray, drawn: np.ndarray) -> Estimate:
-    values = np.array([function(x, row).statistic for row in drawn[:200]])
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return Estimate(value=float(function(x, strength).statistic), low=float(low), high=float(high), n=len(x))
+def _estimate(coefficient: Coefficient, x: np.ndarray, strength: np.ndarray, drawn: np.ndarray) -> Estimate:
+    low, high = np.nanpercentile(coefficient(x, drawn), [2.5, 97.5])
+    value = float(coefficient(x, strength[None])[0])
+    return Estimate(value=value, low=float(low), high=float(high), n=len(x))
+
+
+def spearman(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Give the rank correlation of x (M,) with every row of (R, M)."""
+    a, b = stats.rankdata(x), stats.rankdata(rows, axis=1)
+    a, b = a - a.mean(), b - b.mean(axis=1, keepdims=True)
+    return b @ a / np.sqrt((a**2).sum() * (b**2).sum(axis=1))
+
+
+def kendall(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Give Kendall's tau-b of x (M,) with every row of (R, M)."""
+    first, second = np.triu_indices(len(x), 1)
+    a, b = np.sign(x[first] - x[second]), np.sign(rows[:, first] - rows[:, second])
+    return b @ a / np.sqrt((a**2).sum() * (b**2).sum(axis=1))
 
 
 def _holm(found: list[Correlation]) -> list[Correlation]:

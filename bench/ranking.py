@@ -245,7 +245,7 @@ def resample(
 
     Args:
         comparisons: What was chosen.
-        cluster: "participant" or "photo".
+        cluster: "participant", "photo", or "both": people and photos drawn together.
         rounds: How many refits.
         seed: Of the draws.
 
@@ -253,13 +253,15 @@ def resample(
         RecordError: See `fit`.
     """
     check(comparisons)
-    groups, models = getattr(comparisons, cluster), len(comparisons.models)
-    amount = int(groups.max()) + 1
-    per_group = np.zeros((amount, models * models * 3))
+    models = len(comparisons.models)
+    if cluster == "both":
+        weights = joint_weights(comparisons.participant, comparisons.photo, rounds=rounds, seed=seed)
+    else:
+        groups = getattr(comparisons, cluster)
+        weights = draw(groups, rounds=rounds, generator=np.random.default_rng(seed))[:, groups]
     cell = (comparisons.left * models + comparisons.right) * 3 + comparisons.outcome
-    np.add.at(per_group, (groups, cell), 1.0)
-    drawn = np.random.default_rng(seed).multinomial(amount, np.full(amount, 1 / amount), size=rounds)
-    outcomes = (drawn @ per_group).reshape(rounds, models, models, 3)
+    cells = sparse.coo_array((np.ones(len(cell)), (np.arange(len(cell)), cell)), shape=(len(cell), models * models * 3))
+    outcomes = (weights @ cells.tocsr()).reshape(rounds, models, models, 3)
     design = Design(models)
     start = newton(design, counts(comparisons)[None])[0]
     decided = outcomes[..., [LEFT, RIGHT]].sum(axis=(1, 2))
@@ -267,6 +269,25 @@ def resample(
         strength=_strength(newton(design, outcomes, start)[:, :-2]),
         left_wins=decided[:, LEFT] / np.maximum(decided.sum(axis=1), 1),
     )
+
+
+def draw(groups: Int[Array, "n"], *, rounds: int, generator: np.random.Generator) -> Int[Array, "r k"]:
+    """Draw as many groups as there are, with replacement; gives how often each one came in every round."""
+    amount = int(groups.max()) + 1
+    return generator.multinomial(amount, np.full(amount, 1 / amount), size=rounds)
+
+
+def joint_weights(
+    participant: Int[Array, "n"], photo: Int[Array, "n"], *, rounds: int = ROUNDS, seed: int = SEED
+) -> Float[Array, "r n"]:
+    """Weigh every choice in a bootstrap that draws people and photos: how often both were drawn, multiplied.
+
+    Source:
+        Owen (2007), The pigeonhole bootstrap.
+    """
+    generator = np.random.default_rng(seed)
+    people, photos = (draw(groups, rounds=rounds, generator=generator) for groups in (participant, photo))
+    return (people[:, participant] * photos[:, photo]).astype(float)
 
 
 def intervals(rounds: Rounds) -> Intervals:

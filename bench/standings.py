@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import preference, protocol, ranking, records
+from bench import accuracy, preference, protocol, ranking, records
 
 DIGITS = 4
 
@@ -41,12 +41,15 @@ class Body:
     position_bias: float = 0.03
 
 
-def standings(body: Body, scores: Sequence[records.Score] = ()) -> dict[str, Any]:
+def standings(
+    body: Body, scores: Sequence[records.Score] = (), values: accuracy.Values | None = None
+) -> dict[str, Any]:
     """Rank the models.
 
     Args:
         body: Ratings of one protocol.
         scores: What the benchmark measured, to correlate with.
+        values: What it measured of each prediction, see `accuracy.read_values`.
 
     Returns:
         JSON types only. "models" is sorted by the lower end of the strength's interval; it is empty, and "reason" says
@@ -85,7 +88,13 @@ def standings(body: Body, scores: Sequence[records.Score] = ()) -> dict[str, Any
                 "p_value": round(each.p_value, DIGITS),
                 "models": each.models,
             }
-            for each in preference.correlate(signed(scores), strength, people, compared.models)
+            for each in preference.correlate(
+                signed(scores), strength, ranking.resample(compared, cluster="both"), compared.models
+            )
+        ],
+        "accuracies": [
+            {"metric": each.metric, "share": _estimate(each.share)}
+            for each in accuracy.accuracies(body.headline, values or {})
         ],
     }
 

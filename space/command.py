@@ -1,6 +1,7 @@
-"""The study's commands: `python -m space.study plan | simulate | rank`. Needs no torch."""
+"""The study's commands: `python -m space.study plan | simulate | rank | close`. Needs no torch."""
 
 import argparse
+import functools
 import logging
 import math
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import tabulate
 
-from bench import ranking, records, standings
+from bench import accuracy, ranking, records, standings
 from space import outliers, plan, rules, screening, simulate, store
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ def rank(
     ratings: Sequence[records.Rating],
     scores: Sequence[records.Score] = (),
     *,
+    values: accuracy.Values | None = None,
     shared: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """Screen ratings of one protocol and make the standings of them.
@@ -85,9 +87,10 @@ def rank(
     Args:
         ratings: Of one protocol.
         scores: What the benchmark measured, to correlate with.
+        values: What it measured of each prediction.
         shared: Participants who share their address with too many others.
     """
-    return standings.standings(body(screening.screen(ratings, shared=shared), ratings), scores)
+    return standings.standings(body(screening.screen(ratings, shared=shared), ratings), scores, values)
 
 
 def body(screened: screening.Screening, ratings: Sequence[records.Rating]) -> standings.Body:
@@ -164,7 +167,7 @@ def _plan(options: argparse.Namespace) -> str:
 
 
 def _simulate(options: argparse.Namespace) -> str:
-    names = tuple(f"model-{number:02d}" for number in range(options.models))
+    names = tuple(options.names or (f"model-{number:02d}" for number in range(options.models)))
     truth = simulate.Truth(log_s=simulate.spread(names, 300))
     design = plan.Design(models=names, photos=tuple(f"photo-{number}" for number in range(30)))
     people = simulate.crowd("honest", options.participants, truth=truth, seed=options.seed)
@@ -177,11 +180,24 @@ def _simulate(options: argparse.Namespace) -> str:
 
 def _rank(options: argparse.Namespace) -> str:
     scores = records.read_scores(options.scores) if options.scores else []
-    content = standings.to_json(rank(read(options.ratings), scores))
+    values = accuracy.read_values(options.values) if options.values else None
+    content = standings.to_json(rank(read(options.ratings), scores, values=values))
     if options.out:
         records.write_atomic(options.out, content)
         return f"{options.out}: written\n"
     return content.decode()
+
+
+def _close(options: argparse.Namespace) -> str:
+    kept = store.Store(options.database)
+    try:
+        deleted = kept.write(functools.partial(store.close, protocol=options.protocol))
+    finally:
+        kept.close()
+    return (
+        f"{options.protocol} is closed: nobody is taken in any more, {deleted} address hashes and their salt were "
+        "deleted. Forget NIJIGEN_SECRET too, where it was set.\n"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -194,12 +210,18 @@ def _parser() -> argparse.ArgumentParser:
     simulated = commands.add_parser("simulate", help="ratings of participants with known truth, marked as simulated")
     simulated.add_argument("--out", type=Path, required=True, help="file of JSON lines")
     simulated.add_argument("--models", type=int, default=6)
+    simulated.add_argument("--names", nargs="*", help="names in place of model-00, ..., the weakest first")
     simulated.add_argument("--participants", type=int, default=30)
     simulated.add_argument("--seed", type=int, default=0)
     simulated.set_defaults(run=_simulate)
     ranked = commands.add_parser("rank", help="standings as JSON, of a database or a file of JSON lines")
     ranked.add_argument("ratings", help="SQLAlchemy address or file")
     ranked.add_argument("--scores", type=Path, help="scores.jsonl of the benchmark, to correlate with")
+    ranked.add_argument("--values", type=Path, help="values.jsonl of the benchmark on the study's photos")
     ranked.add_argument("--out", type=Path, help="file to write; standard output by default")
     ranked.set_defaults(run=_rank)
+    closing = commands.add_parser("close", help="end a study for good and delete its address hashes and their salt")
+    closing.add_argument("database", help="SQLAlchemy address")
+    closing.add_argument("--protocol", default=rules.STUDY.protocol)
+    closing.set_defaults(run=_close)
     return parser

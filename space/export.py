@@ -3,18 +3,22 @@
 No address and no hash of one is ever exported. Needs no torch.
 """
 
+import datetime
 import json
 import logging
 import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
 
 from bench import records
 from space import store
+
+if TYPE_CHECKING:
+    import huggingface_hub
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +27,7 @@ CONTENT = ("trial_id", "attempt", "participant_id", "body")
 KEYS = {"events": "sequence", "participants": "participant_id", "sessions": "session_id", "trials": "trial_id"}
 NEVER = {"participants": {"address_hash"}}
 MINUTES = 10.0
+WEEK = datetime.timedelta(days=7)
 
 
 class Export:
@@ -31,6 +36,9 @@ class Export:
     Args:
         kept: The database.
         folder: Holds the parts; made where missing.
+
+    Attributes:
+        redacted: Whether content was taken out that older copies of the folder may still hold.
     """
 
     def __init__(self, kept: store.Store, folder: Path) -> None:
@@ -39,6 +47,7 @@ class Export:
         self._lock = threading.Lock()
         self._seen: dict[str, set[Any]] = {table: set() for table in KEYS}
         self._part, self._rows = self._name(), 0
+        self.redacted = False
         for row in read(folder):
             self._seen[row["table"]].add(row[KEYS[row["table"]]])
 
@@ -82,6 +91,7 @@ class Export:
 
     def _redact(self, connection: sql.Connection) -> None:
         """Rewrite the parts without the content that is gone from the database."""
+        self.redacted = True
         gone = set(
             connection.execute(sql.select(store.EVENTS.c.sequence).where(store.EVENTS.c.body.is_(None))).scalars()
         )
@@ -158,6 +168,8 @@ def restore(kept: store.Store, folder: Path) -> int:
 class HubDataset:
     """The exports as a private dataset on the Hub, pushed at intervals, on change only, and once more at the end.
 
+    Its history is squashed every week, and at once where somebody withdrew: older commits still hold the content.
+
     Args:
         exported: The folder that is pushed.
         repository: "owner/name".
@@ -168,12 +180,19 @@ class HubDataset:
         import huggingface_hub
 
         class Scheduler(huggingface_hub.CommitScheduler):
-            """Brings the folder up to date before each push."""
+            """Brings the folder up to date before each push, and the history after it."""
 
             def push_to_hub(self) -> Any:
                 """Export what is new, then commit what changed."""
                 exported.sync()
-                return super().push_to_hub()
+                made = super().push_to_hub()
+                try:
+                    if exported.redacted or (made is not None and old(self.api, repository)):
+                        self.api.super_squash_history(repository, repo_type="dataset")
+                        exported.redacted = False
+                except (OSError, ValueError):
+                    logger.exception("The history of %s was not squashed; the next push tries again.", repository)
+                return made
 
         self.scheduler = Scheduler(
             repo_id=repository, repo_type="dataset", folder_path=exported.folder, every=minutes, private=True
@@ -185,6 +204,13 @@ class HubDataset:
             self.scheduler.trigger().result(timeout=60)
         finally:
             self.scheduler.stop()
+
+
+def old(api: "huggingface_hub.HfApi", repository: str) -> bool:
+    """Tell whether a dataset's history reaches back more than a week."""
+    commits = api.list_repo_commits(repository, repo_type="dataset")
+    age = datetime.datetime.now(datetime.UTC) - min(commit.created_at for commit in commits)
+    return len(commits) > 1 and age > WEEK
 
 
 def fetch(repository: str, folder: Path) -> None:

@@ -372,3 +372,25 @@ def _secret(connection: sql.Connection, *, name: str) -> str:
         value = uuid.uuid4().hex + uuid.uuid4().hex
         connection.execute(META.insert().values(name=name, value=value))
     return value
+
+
+def close(connection: sql.Connection, protocol: str) -> int:
+    """End a study for good: nobody is taken in any more, and every address hash goes, with its salt.
+
+    Args:
+        connection: Of the writer.
+        protocol: Of the study.
+
+    Returns:
+        How many address hashes were deleted.
+    """
+    if not closed(connection, protocol):
+        connection.execute(META.insert().values(name=f"closed-{protocol}", value=now()))
+    connection.execute(META.delete().where(META.c.name == f"salt-{protocol}"))
+    mine = (PARTICIPANTS.c.protocol == protocol) & PARTICIPANTS.c.address_hash.is_not(None)
+    return connection.execute(PARTICIPANTS.update().where(mine).values(address_hash=None)).rowcount
+
+
+def closed(connection: sql.Connection, protocol: str) -> str:
+    """Give the time at which a study was closed; empty while it is open."""
+    return connection.execute(sql.select(META.c.value).where(META.c.name == f"closed-{protocol}")).scalar() or ""

@@ -73,6 +73,9 @@ class Study:
 
         Returns:
             The signed participant's token, and the code that deletes everything again.
+
+        Raises:
+            RecordError: The study is closed.
         """
         participant = str(uuid.uuid4())
         code = "-".join("".join(secrets.choice(ALPHABET) for _ in range(4)) for _ in range(3))
@@ -84,8 +87,16 @@ class Study:
             "code_sha256": store.code_hash(code),
             "created_at": store.now(),
         }
-        self.store.write(lambda connection: connection.execute(store.PARTICIPANTS.insert().values(row)).rowcount)
+        self.store.write(functools.partial(self._join, row=row))
         return f"{participant}.{self._sign(participant)}", code
+
+    def _join(self, connection: sql.Connection, *, row: records.Row) -> None:
+        self._check_open(connection)
+        connection.execute(store.PARTICIPANTS.insert().values(row))
+
+    def _check_open(self, connection: sql.Connection) -> None:
+        if since := store.closed(connection, self.limits.protocol):
+            raise records.RecordError(f"the study was closed on {since[:10]}; thank you all the same.")
 
     def participant(self, token: str) -> str:
         """Check a token and give the participant's UUID.
@@ -127,6 +138,7 @@ class Study:
         return {"session_id": session, "next": first, "done": done, "total": self.limits.trials}
 
     def _open(self, connection: sql.Connection, session: str, *, participant: str, language: str) -> None:
+        self._check_open(connection)
         number = lookup.next_number(connection, self.limits.protocol)
         if time.monotonic() - self._counted > RECOUNT_SECONDS:  # sittings that were given up come back to the plan
             self._recount(connection)

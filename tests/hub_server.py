@@ -6,6 +6,7 @@ Set HF_ENDPOINT to its address, HF_HUB_DISABLE_XET=1 and a dummy HF_TOKEN before
 import base64
 import contextlib
 import dataclasses
+import datetime
 import hashlib
 import json
 import socket
@@ -24,11 +25,12 @@ KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
 
 @dataclasses.dataclass
 class Repository:
-    """One repository: its files, and the commits so far, newest last."""
+    """One repository: its files, the commits so far, newest last, and the time of the first one."""
 
     files: dict[str, bytes] = dataclasses.field(default_factory=dict)
     commits: list[str] = dataclasses.field(default_factory=list)
     private: bool = False
+    since: str = "2026-01-01T00:00:00.000Z"
 
     def commit(self) -> str:
         """Note a commit of the present files and give its name."""
@@ -168,6 +170,21 @@ class Routes:
             "tags": [],
         }
 
+    def history(self, kinds: str, owner: str, name: str) -> Any:
+        """List the commits, newest first; all but the oldest are of today."""
+        found = self.hub.find(KINDS[kinds], f"{owner}/{name}")
+        dates = [found.since, *(today() for _ in found.commits[1:])]
+        return [
+            {"id": oid, "authors": [], "date": date, "title": "commit", "message": ""}
+            for oid, date in zip(reversed(found.commits), reversed(dates), strict=True)
+        ]
+
+    def squash(self, kinds: str, owner: str, name: str) -> Any:
+        """Forget all commits but one."""
+        found = self.hub.find(KINDS[kinds], f"{owner}/{name}")
+        found.commits, found.since = found.commits[-1:], today()
+        return {}
+
     def tree(self, kinds: str, owner: str, name: str) -> Any:
         """List its files."""
         found = self.hub.find(KINDS[kinds], f"{owner}/{name}")
@@ -209,6 +226,8 @@ def build(hub: Hub) -> fastapi.FastAPI:
         (["POST"], "/api/{kinds}/{owner}/{name}/commit/{revision}", routes.commit),
         (["POST"], "/{path:path}.git/info/lfs/objects/batch", routes.batch),
         (["PUT"], "/objects/{oid}", routes.upload),
+        (["GET"], "/api/{kinds}/{owner}/{name}/commits/{revision}", routes.history),
+        (["POST"], "/api/{kinds}/{owner}/{name}/super-squash/{branch}", routes.squash),
         (["GET"], "/api/{kinds}/{owner}/{name}/revision/{revision}", routes.revision),
         (["GET"], "/api/{kinds}/{owner}/{name}", routes.revision),
         (["GET"], "/api/{kinds}/{owner}/{name}/tree/{revision}", routes.tree),
@@ -216,6 +235,11 @@ def build(hub: Hub) -> fastapi.FastAPI:
     ):
         app.add_api_route(path, handler, methods=method)
     return app
+
+
+def today() -> str:
+    """Give the time as the Hub writes it."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def blob_id(content: bytes) -> str:

@@ -101,6 +101,7 @@ def preference(
         *(f'<p class="note">{html.escape(mark)}</p>' for mark in marks),
         grid(board, caption=sentences["people"]),
         grid(opinions.wins(document).reset_index(names=""), caption=sentences["people_wins"]),
+        grid(opinions.metrics(document), caption=sentences["people_metrics"]),
         grid(pandas.DataFrame(opinions.panel(document), columns=["", "value"]), caption=sentences["people_checks"]),
         f'<p class="as-of">{html.escape(footer)} {html.escape(sentences["people_download"])} '
         f'<a href="{home}study/standings.csv">CSV</a> <a href="{home}study/standings.json">JSON</a></p>',

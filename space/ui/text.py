@@ -109,6 +109,8 @@ ENGLISH = {
     "people_few": "{count} ratings so far, too few to rank the models.",
     "people_simulated": "These ratings are simulated; no person gave them.",
     "people_wins": "How often the model of the row was preferred to the model of the column",
+    "people_metrics": "Metrics beside preference: correlation over models (very uncertain for few models), "
+    "and how often a metric sides with the person who chose (0.5 is chance)",
     "people_checks": "Checks of the ratings",
     "people_footer": "As of {time} UTC, commit {commit}, data {data}, rules {rules}.",
     "people_download": "The standings as files:",
@@ -225,6 +227,8 @@ VIETNAMESE = {
     "people_few": "Đến nay có {count} đánh giá, quá ít để xếp hạng các mô hình.",
     "people_simulated": "Các đánh giá này là mô phỏng; không phải của người thật.",
     "people_wins": "Số lần mô hình ở hàng được thích hơn mô hình ở cột",
+    "people_metrics": "Chỉ số so với lựa chọn của người: tương quan giữa các mô hình "
+    "(rất không chắc chắn khi có ít mô hình) và tỉ lệ chỉ số trùng với lựa chọn (0,5 là ngẫu nhiên)",
     "people_checks": "Kiểm tra các đánh giá",
     "people_footer": "Tính đến {time} UTC, commit {commit}, dữ liệu {data}, quy tắc {rules}.",
     "people_download": "Tải bảng xếp hạng:",
@@ -337,6 +341,7 @@ CHINESE = {
     "people_few": "目前有 {count} 次评分，还不足以给模型排名。",
     "people_simulated": "这些评分是模拟的，并非真人给出。",
     "people_wins": "行中模型胜过列中模型的次数",
+    "people_metrics": "指标与偏好：各模型间的相关性（模型少时很不确定），以及指标与评分者选择一致的比例（0.5 为随机）",
     "people_checks": "评分检查",
     "people_footer": "截至 {time} UTC，提交 {commit}，数据 {data}，规则 {rules}。",
     "people_download": "下载排名：",

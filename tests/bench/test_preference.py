@@ -86,3 +86,11 @@ def test_a_metric_that_follows_preference_correlates_and_one_that_does_not_is_co
     raw = stats.spearmanr(list(metrics["noise"].values()), fitted.strength).pvalue
     assert found["noise"].p_value >= raw > 0.05
     assert found["follows"].models == 4
+
+
+def test_the_coefficients_of_many_rows_are_scipys() -> None:
+    generator = np.random.default_rng(5)
+    x, rows = generator.integers(0, 4, size=7).astype(float), generator.normal(size=(6, 7))
+    for ours, theirs in ((preference.spearman, stats.spearmanr), (preference.kendall, stats.kendalltau)):
+        expected = [theirs(x, row).statistic for row in rows]
+        assert ours(x, rows) == pytest.approx(expected)

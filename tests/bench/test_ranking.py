@@ -131,3 +131,12 @@ def test_the_bootstrap_is_seeded_and_clustered_by_participant() -> None:
 def test_the_win_matrix_counts_both_sides() -> None:
     data = comparisons([(0, 1, LEFT), (1, 0, RIGHT), (1, 0, LEFT), (0, 1, TIE)])
     assert ranking.win_matrix(data).tolist() == [[0, 2], [1, 0]]
+
+
+def test_people_and_photos_drawn_together_weigh_the_product() -> None:
+    participant, photo = np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0])
+    weights = ranking.joint_weights(participant, photo, rounds=4000, seed=1)
+    assert weights.shape == (4000, 4)
+    assert weights.mean(axis=0) == pytest.approx(1, abs=0.1)
+    lost = (weights[:, 0] == 0) & (weights[:, 1] > 0)  # the person was drawn, so the photo was not
+    assert (weights[lost, 3] == 0).all()

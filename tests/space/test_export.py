@@ -158,8 +158,42 @@ def test_a_dataset_on_the_hub_brings_everything_back(tmp_path: Path) -> None:
         assert said == ["restored 0", "restored 53"]
         repository = hub.repositories["dataset", "tester/ratings"]
         assert repository.private
+        squashed = [call for call in hub.calls if "super-squash" in call]
+        assert len(squashed) == 1, "its first commit was months old; after that it is not"
         rows = [json.loads(line) for content in repository.files.values() for line in content.decode().splitlines()]
         assert len({row["sequence"] for row in rows if row["table"] == "events"}) == 56
+
+
+def test_a_withdrawal_reaches_the_history_on_the_hub(tmp_path: Path) -> None:
+    studies.folder(tmp_path / "pictures")
+    with hub_server.serve() as hub:
+        environment = hub_environment(hub, tmp_path / "hf")
+        command = [sys.executable, "-c", WITHDRAWAL, str(tmp_path)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        person = done.stdout.strip()
+        repository = hub.repositories["dataset", "tester/ratings"]
+        assert len(repository.commits) == 1
+        assert person and person not in b"".join(repository.files.values()).decode()
+
+
+WITHDRAWAL = """
+import pathlib, sys
+from space import export, stimuli, store, study
+sys.path.insert(0, ".")
+from tests.space.test_study import sit_through
+root = pathlib.Path(sys.argv[1])
+kept = store.Store(f"sqlite:///{root}/study.sqlite3")
+dataset = export.HubDataset(export.Export(kept, root / "parts"), "tester/ratings", minutes=60)
+held = study.Study(stimuli.load(root / "pictures"), kept)
+token, code = held.join()
+sit_through(held, token)
+dataset.scheduler.trigger().result(60)
+held.withdraw(code)
+dataset.flush()
+kept.close()
+print(token.partition(".")[0])
+"""
 
 
 def test_the_last_rating_is_on_the_hub_after_sigterm(tmp_path: Path) -> None:
