@@ -20,11 +20,11 @@ from safetensors.torch import load
 from torch import nn
 
 from models import card, registry
-from models.conversion import dcgan, dtgan, layout
+from models.conversion import cyclegan, dcgan, dtgan, layout, patchgan, srcnn
 from models.conversion.layout import COUNTER, Layout, Tensors
 from models.registry import CheckpointError
 
-LAYOUTS: dict[str, Layout] = {**dtgan.LAYOUTS, **dcgan.LAYOUTS}
+LAYOUTS: dict[str, Layout] = {**dtgan.LAYOUTS, **dcgan.LAYOUTS, **cyclegan.LAYOUTS, **srcnn.LAYOUTS, **patchgan.LAYOUTS}
 KINDS = (".safetensors", ".npz", ".pth", ".pt", ".ckpt")
 UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError)
 CONVERTED = """# {family}, converted weights
