@@ -72,9 +72,12 @@ class Arena:
         names = secrets.SystemRandom().sample(offered, 2)
         left, right = (convert.convert(photo, model=name) for name in names)  # both, before either is shown
         tokens = (uuid.uuid4().hex, uuid.uuid4().hex, uuid.uuid4().hex)
+        largest = max(len(left.png), len(right.png))
         duel = Duel(
             trial_id=str(uuid.uuid4()),
-            pictures=dict(zip(tokens, (left.photo.png, left.png, right.png), strict=True)),
+            pictures=dict(
+                zip(tokens, (left.photo.png, *(side.png.ljust(largest, b"\0") for side in (left, right))), strict=True)
+            ),
             tokens=tokens,
             left=left,
             right=right,

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,6 +56,18 @@ class Stimuli:
     prediction_protocol: str
     device: str
     versions: Mapping[str, str]
+
+    @functools.cached_property
+    def largest(self) -> int:
+        """Size of the largest file, in bytes."""
+        return max(picture.path.stat().st_size for picture in self.pictures.values())
+
+    def content(self, photo: str, name: str) -> bytes:
+        """Read a picture as it is shown: its file, then zeros up to the size of the largest one.
+
+        A flatter model makes smaller files, so the size would tell the models apart. PNG readers stop at the end mark.
+        """
+        return self.find(photo, name).path.read_bytes().ljust(self.largest, b"\0")
 
     def find(self, photo: str, name: str) -> Picture:
         """Get the prediction of a photo by a model, or the photo itself."""

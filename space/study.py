@@ -348,10 +348,10 @@ class Study:
         }
 
     def picture(self, token: str) -> bytes | None:
-        """Give the PNG behind a token of a trial that was shown; None for any other."""
+        """Give the PNG behind a token of a trial that was shown, all of one size; None for any other."""
         with self.store.read() as connection:
             found = lookup.picture(connection, token)
-        return None if found is None else self.pictures.find(*found).path.read_bytes()
+        return None if found is None else self.pictures.content(*found)
 
     def withdraw(self, code: str) -> int:
         """Delete what somebody gave.

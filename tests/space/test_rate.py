@@ -177,6 +177,24 @@ def test_a_tab_closed_right_after_the_click_loses_nothing(visit: Any, served: An
         assert len(rated(served[1])) == before + 1
 
 
+def test_no_side_is_shown_before_the_other(visit: Any) -> None:
+    """A model's own speed must not show: the pair appears when the slowest of its pictures is there."""
+    page = visit()
+    asked: list[str] = []
+
+    def hold(route: Any) -> None:
+        asked.append(route.request.url)
+        if len(asked) == 3:
+            page.wait_for_timeout(700)
+            assert not page.locator(".rate .pair img").count()
+        route.continue_()
+
+    page.route("**/study/picture/*", hold)
+    begin(page)
+    assert len(asked) >= 3
+    assert page.locator(".rate .pair img").count() == 3
+
+
 def test_nothing_tells_the_models_before_an_answer(visit: Any, served: Any) -> None:
     """Scan everything that the page receives for names and hashes of models, predictions and roles."""
     pictures = stimuli.load(served[2])
