@@ -26,12 +26,12 @@ TRUNCATED = 0.87962566  # deviation of a unit normal cut at two deviations
 
 def instance_norm(channels: int, *, epsilon: float = 1e-5) -> nn.Module:
     """Normalise every channel over its pixels, as the first version does; gain and offset are learned."""
-    return nn.InstanceNorm2d(channels, eps=epsilon, affine=True)
+    return layers.InstanceNorm(channels, eps=epsilon, affine=True)
 
 
 def layer_norm(channels: int) -> nn.Module:
     """Normalise an image over channels and pixels at once, as the second version does; gain and offset per channel."""
-    return nn.GroupNorm(1, channels, eps=1e-12)
+    return layers.LayerNorm(channels, eps=1e-12)
 
 
 class ConvBlock(nn.Module):

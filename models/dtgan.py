@@ -5,6 +5,7 @@ Transactions E107-D no. 1), figures 1, 2 and 8, and the released graphs for what
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import torch
@@ -23,7 +24,7 @@ Norm = Callable[[int], nn.Module]
 SLOPE = 0.2
 
 
-class LADE(nn.Module):
+class LADE(layers.WholeImage):
     """Linearly adaptive denormalisation: whiten a map, then give it the statistics of a linear mix of its channels.
 
     Args:
@@ -42,8 +43,8 @@ class LADE(nn.Module):
 
     def forward(self, x: Features) -> Features:
         """Map (B, C, H, W) to the same shape; mean and variance are taken per image and channel, over pixels."""
-        variance_t, mean_t = torch.var_mean(self.mix(x), dim=(2, 3), correction=0, keepdim=True)
-        variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
+        variance_t, mean_t = self.whole(lambda: torch.var_mean(self.mix(x), dim=(2, 3), correction=0, keepdim=True))
+        variance, mean = self.moments(x, (2, 3))
         gain = ((variance_t + self.epsilon) / (variance + self.epsilon)).sqrt()
         return x * gain + (mean_t - mean * gain)
 
@@ -88,10 +89,22 @@ def upsample_half_pixel(features: Features) -> Features:
 
 NORMS: dict[str, Norm] = {
     "lade": LADE,
-    "instance": functools.partial(nn.InstanceNorm2d, affine=True),
-    "layer": functools.partial(nn.GroupNorm, 1),
+    "instance": functools.partial(layers.InstanceNorm, affine=True),
+    "layer": layers.LayerNorm,
 }
 UPSAMPLES = {"legacy": layers.upsample_legacy, "half-pixel": upsample_half_pixel}
+
+
+class PixelSoftmax(layers.WholeImage):
+    """Softmax over all pixels of an image; of a tile of it, the values that these pixels have in the whole."""
+
+    def forward(self, keys: Float[Tensor, "batch tokens slots"]) -> Float[Tensor, "batch tokens slots"]:
+        """Map keys to shares that add up to 1 over the pixels, or to a tile's part of that."""
+        if self.memory is None:
+            return keys.softmax(dim=1)
+        count = keys.shape[1]
+        level = self.whole(lambda: keys.logsumexp(dim=1, keepdim=True) - math.log(count))  # of the mean exponential
+        return (keys - level).exp() * (self.share / count)
 
 
 class ExternalAttention(nn.Module):
@@ -111,12 +124,13 @@ class ExternalAttention(nn.Module):
         self.memory = nn.Parameter(torch.empty(channels, slots))
         self.leave = convolution(channels, channels, 1)
         self.norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.001)
+        self.softmax = PixelSoftmax()
         nn.init.xavier_uniform_(self.memory)
 
     def forward(self, x: Features) -> Features:
         """Map (B, C, H, W) to the same shape; the softmax runs over all H * W pixels."""
         tokens = self.enter(x).flatten(2).transpose(1, 2)  # (B, H*W, C)
-        attention = (tokens @ self.memory).float().softmax(dim=1)  # (B, H*W, slots)
+        attention = self.softmax((tokens @ self.memory).float())  # (B, H*W, slots)
         attention = attention / (1e-9 + attention.sum(dim=2, keepdim=True))
         mixed = (attention @ self.memory.T).transpose(1, 2).reshape(x.shape)  # (B, C, H, W)
         return F.leaky_relu(self.norm(self.leave(mixed)) + x, SLOPE)

@@ -17,9 +17,11 @@ class WholeImage(nn.Module):
     Attributes:
         memory: Called with the computation of a statistic, in the order of the forward pass; gives the statistic to
             use. `models.tiling` sets it; None computes.
+        share: Share of the whole image's pixels that the network was given: 1 but for a tile.
     """
 
     memory: Callable[[Callable[[], Any]], Any] | None = None
+    share: float = 1.0
 
     def whole(self, compute: Callable[[], Any]) -> Any:
         """Give a statistic over all pixels: of this map, or of the whole image where this map is a tile of it.
@@ -28,6 +30,20 @@ class WholeImage(nn.Module):
             compute: Makes it from this map. Means, not sums, so that it holds for any number of pixels.
         """
         return compute() if self.memory is None else self.memory(compute)
+
+    def moments(self, features: Features, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Give population variance and mean over some axes of the whole image, each axis of length 1 afterwards."""
+        return self.whole(lambda: torch.var_mean(features, dim=dims, correction=0, keepdim=True))
+
+    def whiten(self, features: Features, dims: tuple[int, ...], norm: nn.InstanceNorm2d | nn.GroupNorm) -> Features:
+        """Normalise with `moments`, then give the learned gain and offset of `norm`, where it has them."""
+        variance, mean = self.moments(features, dims)
+        gain = (variance + norm.eps).rsqrt()
+        offset = -mean * gain
+        if norm.affine:
+            weight, bias = norm.weight[:, None, None], norm.bias[:, None, None]
+            gain, offset = gain * weight, offset * weight + bias
+        return features * gain + offset
 
 
 class InstanceNorm(nn.InstanceNorm2d, WholeImage):
@@ -39,13 +55,26 @@ class InstanceNorm(nn.InstanceNorm2d, WholeImage):
 
     def forward(self, input: Features) -> Features:
         """Map (B, C, H, W) to the same shape."""
-        if self.memory is None:
-            return super().forward(input)
-        variance, mean = self.whole(lambda: torch.var_mean(input, dim=(2, 3), correction=0, keepdim=True))
-        whitened = (input - mean) * (variance + self.eps).rsqrt()
-        if not self.affine:
-            return whitened
-        return whitened * self.weight[:, None, None] + self.bias[:, None, None]
+        return super().forward(input) if self.memory is None else self.whiten(input, (2, 3), self)
+
+
+class LayerNorm(nn.GroupNorm, WholeImage):
+    """Whiten every image over channels and pixels at once, then give every channel a learned gain and offset.
+
+    Args:
+        channels: Channels of the map.
+        eps: Added to the variance.
+
+    Source:
+        Layer Normalization (Ba, Kiros and Hinton, 2016), over all values of a map as AnimeGANv2 has it.
+    """
+
+    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
+        super().__init__(1, channels, eps=eps)
+
+    def forward(self, input: Features) -> Features:
+        """Map (B, C, H, W) to the same shape."""
+        return super().forward(input) if self.memory is None else self.whiten(input, (1, 2, 3), self)
 
 
 def pad_reflect(features: Features, *, left_top: int, right_bottom: int) -> Features:
