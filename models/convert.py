@@ -20,11 +20,19 @@ from safetensors.torch import load
 from torch import nn
 
 from models import card, registry
-from models.conversion import cyclegan, dcgan, dtgan, layout, patchgan, srcnn
+from models.conversion import cyclegan, dcgan, dtgan, layout, patchgan, srcnn, unet, unit
 from models.conversion.layout import COUNTER, Layout, Tensors
 from models.registry import CheckpointError
 
-LAYOUTS: dict[str, Layout] = {**dtgan.LAYOUTS, **dcgan.LAYOUTS, **cyclegan.LAYOUTS, **srcnn.LAYOUTS, **patchgan.LAYOUTS}
+LAYOUTS: dict[str, Layout] = {
+    **dtgan.LAYOUTS,
+    **dcgan.LAYOUTS,
+    **cyclegan.LAYOUTS,
+    **srcnn.LAYOUTS,
+    **patchgan.LAYOUTS,
+    **unit.LAYOUTS,
+    **unet.LAYOUTS,
+}
 KINDS = (".safetensors", ".npz", ".pth", ".pt", ".ckpt")
 UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError)
 CONVERTED = """# {family}, converted weights

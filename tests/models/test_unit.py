@@ -1,0 +1,398 @@
+"""UNIT: counts, what the directions share, noise, discriminators, and both releases' files against their formulas."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import models
+from models import convert, layers, unit
+from models.registry import CheckpointError
+
+Tensors = dict[str, Tensor]
+
+
+def filled(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> Tensors:
+    """Random tensors that keep a signal alive through many layers."""
+    generator = torch.Generator().manual_seed(seed)
+    return {key: torch.randn(shape, generator=generator) * 0.2 for key, shape in shapes.items()}
+
+
+def conv(shapes: dict[str, tuple[int, ...]], name: str, outputs: int, inputs: int, kernel: int) -> None:
+    shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (outputs, inputs, kernel, kernel), (outputs,)
+
+
+def first_release(width: int, *, residuals: tuple[int, int, int, int] = (2, 1, 1, 1), halvings: int = 2) -> Tensors:
+    """A file of COCOResGen2; `residuals` of encoders, shared encoder, shared decoder and decoders."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    widest = width * 2**halvings
+
+    def blocks(part: str, first: int, count: int) -> None:
+        for number in range(first, first + count):
+            conv(shapes, f"{part}.{number}.model.0", widest, widest, 3)
+            conv(shapes, f"{part}.{number}.model.3", widest, widest, 3)
+
+    for domain in "AB":
+        conv(shapes, f"encode_{domain}.0.model.0", width, 3, 7)
+        for i in range(halvings):
+            conv(shapes, f"encode_{domain}.{i + 1}.model.0", width * 2 ** (i + 1), width * 2**i, 3)
+        blocks(f"encode_{domain}", halvings + 1, residuals[0])
+        blocks(f"decode_{domain}", 0, residuals[3])
+        for i in range(halvings):
+            name, channels = f"decode_{domain}.{residuals[3] + i}.model.0", widest // 2**i
+            shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (channels, channels // 2, 3, 3), (channels // 2,)
+        name = f"decode_{domain}.{residuals[3] + halvings}"
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (width, 3, 1, 1), (3,)
+    blocks("enc_shared", 0, residuals[1])
+    blocks("dec_shared", 0, residuals[2])
+    return filled(shapes)
+
+
+def residual(w: Tensors, first: str, second: str, x: Tensor, *, reflect: bool) -> Tensor:
+    def step(y: Tensor, name: str) -> Tensor:
+        y = F.pad(y, (1, 1, 1, 1), mode="reflect") if reflect else F.pad(y, (1, 1, 1, 1))
+        y = F.conv2d(y, w[f"{name}.weight"], w[f"{name}.bias"])
+        variance, mean = torch.var_mean(y, dim=(2, 3), correction=0, keepdim=True)
+        return (y - mean) / (variance + 1e-5).sqrt()
+
+    return x + step(step(x, first).clamp(min=0), second)
+
+
+def run_first(w: Tensors, x: Tensor, source: str, target: str) -> Tensor:
+    """The first release as its file tells it: block by block, in the order of the numbers."""
+    for part in (f"encode_{source}", "enc_shared", "dec_shared", f"decode_{target}"):
+        for number in sorted({int(key.split(".")[1]) for key in w if key.startswith(f"{part}.")}):
+            name = f"{part}.{number}"
+            if f"{name}.model.3.weight" in w:
+                x = residual(w, f"{name}.model.0", f"{name}.model.3", x, reflect=False)
+            elif part.startswith("encode"):
+                stride, padding = (2, 1) if number else (1, 3)
+                x = F.conv2d(x, w[f"{name}.model.0.weight"], w[f"{name}.model.0.bias"], stride=stride, padding=padding)
+                x = F.leaky_relu(x, 0.01)
+            elif f"{name}.model.0.weight" in w:
+                weight, bias = w[f"{name}.model.0.weight"], w[f"{name}.model.0.bias"]
+                x = F.leaky_relu(F.conv_transpose2d(x, weight, bias, stride=2, padding=1, output_padding=1), 0.01)
+            else:
+                x = F.conv_transpose2d(x, w[f"{name}.weight"], w[f"{name}.bias"]).tanh()
+    return x
+
+
+def second_release(width: int, *, residuals: int = 2, halvings: int = 2, seed: int = 0) -> Tensors:
+    """A file of one VAEGen."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    conv(shapes, "enc.model.0.conv", width, 3, 7)
+    widest = width * 2**halvings
+    for i in range(halvings):
+        conv(shapes, f"enc.model.{i + 1}.conv", width * 2 ** (i + 1), width * 2**i, 4)
+        channels = widest // 2 ** (i + 1)
+        conv(shapes, f"dec.model.{2 * i + 2}.conv", channels, 2 * channels, 5)
+        shapes[f"dec.model.{2 * i + 2}.norm.gamma"] = shapes[f"dec.model.{2 * i + 2}.norm.beta"] = (channels,)
+    for i in range(residuals):
+        for j in (0, 1):
+            conv(shapes, f"enc.model.{halvings + 1}.model.{i}.model.{j}.conv", widest, widest, 3)
+            conv(shapes, f"dec.model.0.model.{i}.model.{j}.conv", widest, widest, 3)
+    conv(shapes, f"dec.model.{2 * halvings + 1}.conv", 3, width, 7)
+    return filled(shapes, seed)
+
+
+def reflected(w: Tensors, name: str, x: Tensor, padding: int, stride: int = 1) -> Tensor:
+    x = F.pad(x, (padding,) * 4, mode="reflect")
+    return F.conv2d(x, w[f"{name}.weight"], w[f"{name}.bias"], stride=stride)
+
+
+def run_second(encoder: Tensors, decoder: Tensors, x: Tensor, *, residuals: int = 2, halvings: int = 2) -> Tensor:
+    """The second release as its files tell it."""
+    for i in range(halvings + 1):
+        y = reflected(encoder, f"enc.model.{i}.conv", x, 1 if i else 3, 2 if i else 1)
+        x = F.instance_norm(y).relu()
+    for w, stem in ((encoder, f"enc.model.{halvings + 1}"), (decoder, "dec.model.0")):
+        for i in range(residuals):
+            first, second = (f"{stem}.model.{i}.model.{j}.conv" for j in (0, 1))
+            x = residual(w, first, second, x, reflect=True)
+    for i in range(halvings):
+        name = f"dec.model.{2 * i + 2}"
+        x = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        x = reflected(decoder, f"{name}.conv", x, 2)
+        flat = x.flatten(1)
+        x = (x - flat.mean(1)[:, None, None, None]) / (flat.std(1)[:, None, None, None] + 1e-5)
+        x = (x * decoder[f"{name}.norm.gamma"][:, None, None] + decoder[f"{name}.norm.beta"][:, None, None]).relu()
+    return reflected(decoder, f"dec.model.{2 * halvings + 1}.conv", x, 3).tanh()
+
+
+def judges(domains: tuple[str, ...] = ("",), *, width: int = 4, depth: int = 3, scales: int = 2) -> Tensors:
+    """A file of the second release's discriminator, of one domain or of two."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for prefix in (f"{domain}cnns.{scale}" for domain in domains for scale in range(scales)):
+        for i in range(depth):
+            conv(shapes, f"{prefix}.{i}.conv", width * 2**i, width * 2 ** (i - 1) if i else 3, 4)
+        conv(shapes, f"{prefix}.{depth}", 1, width * 2 ** (depth - 1), 1)
+    return filled(shapes, 3)
+
+
+def pictures(height: int = 32, width: int = 40, count: int = 2) -> Tensor:
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(5)) * 2 - 1
+
+
+def small(**settings: int) -> unit.UNIT:
+    torch.manual_seed(2)
+    return unit.UNIT(width=4, encoder_residuals=1, decoder_residuals=1, **settings)
+
+
+def test_parameter_counts():
+    with torch.device("meta"):
+        network = unit.UNIT()
+        assert layers.parameter_count(network) == 18_017_286
+        assert layers.parameter_count(network.direction("photo", "anime")) == 10_188_803
+        assert [layers.parameter_count(part) for part in network.encoders.values()] == [3_918_976] * 2
+        assert [layers.parameter_count(part) for part in network.decoders.values()] == [3_909_507] * 2
+        assert layers.parameter_count(network.shared_encoder) == 1_180_160
+        assert layers.parameter_count(network.shared_decoder) == 1_180_160
+        assert layers.parameter_count(unit.UNIT2018()) == 11_140_483
+        assert layers.parameter_count(unit.CARDS[2].build()) == 2_540_166
+
+
+def test_discriminator_counts():
+    with torch.device("meta"):
+        shared = unit.SharedDiscriminator()
+        assert layers.parameter_count(shared) == 25_240_065
+        assert [layers.parameter_count(front) for front in shared.fronts.values()] == [83_328] * 2
+        assert layers.parameter_count(shared.tail) == 25_073_409
+        assert layers.parameter_count(unit.GaussianDiscriminator()) == 9_308_934
+        assert layers.parameter_count(unit.MultiScaleDiscriminator()) == 8_271_171
+
+
+def test_codes_of_256_px_have_256_channels_of_64_px():
+    with torch.device("meta"):
+        photo = torch.empty(1, 3, 256, 256)
+        assert unit.UNIT().encode(photo, "photo").shape == (1, 256, 64, 64)
+        assert unit.UNIT2018().encode(photo).shape == (1, 256, 64, 64)
+
+
+def test_both_directions_hold_the_same_shared_tensors():
+    network = small()
+    there, back = network.direction("photo", "anime"), network.direction("anime", "photo")
+    places = [{value.data_ptr() for value in way.parameters()} for way in (there, back)]
+    shared = {
+        value.data_ptr() for part in (network.shared_encoder, network.shared_decoder) for value in part.parameters()
+    }
+    assert places[0] & places[1] == shared
+    assert len(shared) == 8
+
+
+@torch.inference_mode()
+def test_a_direction_is_the_forward():
+    network, photo = small().eval(), pictures()
+    torch.testing.assert_close(network.direction("photo", "anime")(photo), network(photo))
+    torch.testing.assert_close(network(photo), network.translate(photo, "photo", "anime"))
+
+
+@torch.inference_mode()
+def test_changing_the_shared_part_changes_both_directions_and_both_reconstructions():
+    network, images = small().eval(), pictures()
+    ways = [(source, target) for source in unit.DOMAINS for target in unit.DOMAINS]
+    before = [network.translate(images, *way) for way in ways]
+    nn.init.normal_(network.shared_decoder[0].first.weight)
+    after = [network.translate(images, *way) for way in ways]
+    assert all((one - other).abs().max() > 1e-4 for one, other in zip(before, after, strict=True))
+
+
+def test_training_goes_there_and_back():
+    network = small()
+    made = network(pictures())
+    assert made.shape == (4, 3, 32, 40)
+    made[:2].square().mean().backward(retain_graph=True)
+    entered = network.encoders["anime"][0][0].weight
+    assert entered.grad is not None and entered.grad.abs().max() == 0
+    made[2:].square().mean().backward()
+    assert entered.grad.abs().max() > 0
+    assert all(value.grad is not None and value.grad.isfinite().all() for value in network.parameters())
+
+
+@pytest.mark.parametrize("network", [small(), unit.UNIT2018(width=4, residuals=1)])
+@torch.no_grad()
+def test_noise_is_added_in_training_alone(network: nn.Module):
+    photo = pictures()
+    assert not torch.equal(network.train()(photo), network(photo))
+    assert torch.equal(network.eval()(photo), network(photo))
+
+
+def test_the_noise_is_standard_normal():
+    noise = unit.Noise()(torch.full((1, 8, 64, 64), 3.0)) - 3
+    assert noise.mean().item() == pytest.approx(0, abs=0.03)
+    assert noise.std().item() == pytest.approx(1, abs=0.03)
+
+
+def test_dropout_acts_in_training_alone():
+    block, x = unit.Residual(4, dropout=0.5), torch.randn(1, 4, 8, 8)
+    assert ((block(x) - x) == 0).float().mean().item() == pytest.approx(0.5, abs=0.15)
+    assert torch.equal(block.eval()(x), block(x))
+
+
+def test_layer_norm_takes_the_statistics_of_the_whole_image():
+    norm, x = unit.LayerNorm(3), torch.randn(2, 3, 6, 8) * 4 + 2
+    taken = []
+
+    def memory(compute):
+        taken.append(compute())
+        return taken[0]
+
+    norm.memory = memory
+    whole, norm.share = norm(x), 0.5
+    torch.testing.assert_close(norm(x[..., :4]), whole[..., :4])
+    assert len(taken) == 2
+
+
+@pytest.mark.parametrize(("source", "target"), [("A", "B"), ("B", "A"), ("A", "A"), ("B", "B")])
+@torch.inference_mode()
+def test_the_first_release_converts(source: str, target: str):
+    file = first_release(4)
+    network = convert.convert(file, "unit")
+    assert isinstance(network, unit.UNIT)
+    domains: dict[str, unit.Domain] = {"A": "photo", "B": "anime"}
+    expected = run_first(file, pictures(), source, target)
+    found = network.translate(pictures(), domains[source], domains[target])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert expected.std() > 0.05
+
+
+@torch.inference_mode()
+def test_photos_of_the_first_release_may_be_domain_b():
+    file = first_release(4)
+    made = convert.convert(file, "unit-reverse")(pictures())
+    torch.testing.assert_close(made, run_first(file, pictures(), "B", "A"), atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_sizes_of_the_first_release_are_read_from_the_file():
+    file = first_release(6, residuals=(1, 2, 3, 2), halvings=1)
+    network = convert.convert(file, "unit")
+    assert isinstance(network, unit.UNIT)
+    parts = (network.encoders["photo"], network.shared_encoder, network.shared_decoder, network.decoders["photo"])
+    assert [sum(isinstance(block, unit.Residual) for block in part.children()) for part in parts] == [1, 2, 3, 2]
+    torch.testing.assert_close(network(pictures()), run_first(file, pictures(), "A", "B"), atol=1e-5, rtol=0)
+
+
+def test_statistics_of_old_instance_norms_are_left_out():
+    file = first_release(4) | {"encode_A.3.model.1.running_mean": torch.zeros(16)}
+    convert.convert(file, "unit")
+    with pytest.raises(CheckpointError, match=r"encode_A\.1\.model\.1\.running_mean surplus"):
+        convert.convert(file | {"encode_A.1.model.1.running_mean": torch.zeros(8)}, "unit")
+
+
+@pytest.mark.parametrize(("residuals", "halvings", "width"), [(2, 2, 4), (1, 1, 6), (4, 2, 4), (1, 3, 2)])
+@torch.inference_mode()
+def test_the_second_release_converts(residuals: int, halvings: int, width: int):
+    file = second_release(width, residuals=residuals, halvings=halvings)
+    file["enc.model.0.norm.running_mean"] = torch.zeros(width)
+    made = convert.convert(file, "unit2018")(pictures())
+    expected = run_second(file, file, pictures(), residuals=residuals, halvings=halvings)
+    torch.testing.assert_close(made, expected, atol=1e-5, rtol=0)
+    assert expected.std() > 0.05
+
+
+@torch.inference_mode()
+def test_the_command_takes_encoder_and_decoder_of_two_domains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    files = {domain: second_release(4, seed=seed) for seed, domain in enumerate("ab")}
+    torch.save(files, tmp_path / "gen.pt")
+    for family, source, target in (("unit2018", "a", "b"), ("unit2018-reverse", "b", "a")):
+        out = tmp_path / family
+        monkeypatch.setattr(sys, "argv", ["convert", family, str(tmp_path / "gen.pt"), str(out)])
+        convert.command()
+        made = models.load(str(out))(pictures(64, 64))
+        expected = run_second(files[source], files[target], pictures(64, 64))
+        torch.testing.assert_close(made, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("domains", [("",), ("a.", "b.")])
+@torch.inference_mode()
+def test_the_second_release_judges(domains: tuple[str, ...]):
+    file = judges(domains)
+    found = convert.convert(file, "unit2018-discriminator")(pictures(64, 48))
+    images = pictures(64, 48)
+    for scale, logits in enumerate(found):
+        x = images
+        for i in range(3):
+            x = F.leaky_relu(reflected(file, f"{domains[-1]}cnns.{scale}.{i}.conv", x, 1, 2), 0.2)
+        last = f"{domains[-1]}cnns.{scale}.3"
+        torch.testing.assert_close(logits, F.conv2d(x, file[f"{last}.weight"], file[f"{last}.bias"]))
+        area = F.avg_pool2d(F.pad(torch.ones_like(images), (1, 1, 1, 1)), 3, stride=2)
+        images = F.avg_pool2d(F.pad(images, (1, 1, 1, 1)), 3, stride=2) / area
+    assert [tuple(logits.shape) for logits in found] == [(2, 1, 8, 6), (2, 1, 4, 3)]
+
+
+def as_first_release(state: Tensors, *, multiscale: bool) -> Tensors:
+    """Write a discriminator's weights under the names of the first release."""
+    file = {}
+    for key, value in state.items():
+        part, *path, place, kind = key.split(".")
+        name = "model_S" if part == "tail" else f"model_{path[0][0].replace('a', 'B').replace('p', 'A')}"
+        if multiscale:
+            name = f"model_{2 ** int(path[1])}_{name[-1]}"
+        last = int(place) == max(int(other.split(".")[-2]) for other in state if other.startswith(f"{part}."))
+        plain = last and (multiscale or part == "tail")
+        file[f"{name}.{int(place) // 2}{'' if plain else '.model.0'}.{kind}"] = value
+    return file
+
+
+@torch.inference_mode()
+def test_discriminators_of_the_first_release_convert():
+    shared = unit.SharedDiscriminator(width=4, front=2, shared=3)
+    file = as_first_release(shared.state_dict(), multiscale=False)
+    assert file["model_A.1.model.0.weight"].shape == (8, 4, 3, 3)
+    assert file["model_S.3.weight"].shape == (1, 64, 1, 1)
+    images = pictures(64, 64)
+    made = convert.convert(file, "unit-discriminator")
+    assert torch.equal(made(images, "anime"), shared(images, "anime"))
+
+    gaussian = unit.GaussianDiscriminator(width=4, depth=2)
+    file = as_first_release(gaussian.state_dict(), multiscale=True)
+    assert file["model_4_B.1.model.0.weight"].shape == (8, 4, 3, 3)
+    made = convert.convert(file, "unit-multiscale-discriminator")
+    for ours, theirs in zip(made(images, "photo"), gaussian(images, "photo"), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("family", "key"),
+    [
+        ("unit", "encode_A.0.model.0.weight"),
+        ("unit-discriminator", "model_A.0"),
+        ("unit2018", "enc.model.0.conv.weight"),
+        ("unit2018-discriminator", "cnns.0.0.conv.weight"),
+    ],
+)
+def test_another_file_is_refused(family: str, key: str):
+    with pytest.raises(CheckpointError, match=f"{key} is missing; the file holds other"):
+        convert.convert({"other": torch.zeros(1)}, family)
+
+
+def test_a_file_with_a_missing_tensor_is_refused():
+    file = second_release(4)
+    del file["dec.model.0.model.1.model.1.conv.bias"]
+    with pytest.raises(CheckpointError, match=r"decoder\.1\.second\.bias missing"):
+        convert.convert(file, "unit2018")
+
+
+def test_the_shared_discriminator_has_one_tail():
+    network = unit.SharedDiscriminator(width=4, shared=2)
+    logits = network(pictures(64, 64), "photo")
+    assert logits.shape == (2, 1, 4, 4)
+    logits.sum().backward()
+    assert network.tail[0].weight.grad is not None
+    assert network.fronts["anime"][0].weight.grad is None
+
+
+@torch.inference_mode()
+def test_smoothing_is_binomial_and_keeps_wide_pictures_whole():
+    network = unit.GaussianDiscriminator(width=4)
+    flat = torch.full((1, 3, 8, 20), 0.3)
+    torch.testing.assert_close(network.shrink(flat), flat[..., :4, :10])
+    dot = torch.zeros(1, 3, 8, 8)
+    dot[..., 4, 4] = 1
+    assert network.shrink(dot)[0, 0, 2, 2].item() == pytest.approx(0.25)
+    shapes = [tuple(logits.shape) for logits in network(pictures(64, 128), "photo")]
+    assert shapes == [(2, 1, 4, 8), (2, 1, 2, 4), (2, 1, 1, 2)]
+    assert not network.state_dict().keys() & {"kernel"}
