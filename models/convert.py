@@ -20,7 +20,7 @@ from safetensors.torch import load
 from torch import nn
 
 from models import card, registry
-from models.conversion import cyclegan, dcgan, dtgan, layout, patchgan, srcnn, unet, unit
+from models.conversion import cyclegan, dcgan, dtgan, layout, patchgan, srcnn, stylegan2, stylegan2_labml, unet, unit
 from models.conversion.layout import COUNTER, Layout, Tensors
 from models.registry import CheckpointError
 
@@ -32,6 +32,8 @@ LAYOUTS: dict[str, Layout] = {
     **patchgan.LAYOUTS,
     **unit.LAYOUTS,
     **unet.LAYOUTS,
+    **stylegan2.LAYOUTS,
+    **stylegan2_labml.LAYOUTS,
 }
 KINDS = (".safetensors", ".npz", ".pth", ".pt", ".ckpt")
 UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError)

@@ -14,11 +14,25 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models import animegan, card, cyclegan, dcgan, dtgan, image, layers, patchgan_sr, srcnn, unet, unetplus, unit
+from models import (
+    animegan,
+    card,
+    cyclegan,
+    dcgan,
+    dtgan,
+    image,
+    layers,
+    patchgan_sr,
+    srcnn,
+    stylegan2,
+    unet,
+    unetplus,
+    unit,
+)
 from models.card import CatalogueEntry, ModelCard
 from models.image import Images
 
-FAMILIES = (dtgan, animegan, dcgan, cyclegan, srcnn, patchgan_sr, unit, unet, unetplus)
+FAMILIES = (dtgan, animegan, dcgan, cyclegan, srcnn, patchgan_sr, unit, unet, unetplus, stylegan2)
 BUNDLED = Path(__file__).with_name("checkpoints")
 CONFIG, WEIGHTS, README = "config.json", "model.safetensors", "README.md"
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
