@@ -20,7 +20,19 @@ from safetensors.torch import load
 from torch import nn
 
 from models import card, registry
-from models.conversion import cyclegan, dcgan, dtgan, layout, patchgan, srcnn, stylegan2, stylegan2_labml, unet, unit
+from models.conversion import (
+    cyclegan,
+    dcgan,
+    dtgan,
+    layout,
+    patchgan,
+    restormer,
+    srcnn,
+    stylegan2,
+    stylegan2_labml,
+    unet,
+    unit,
+)
 from models.conversion.layout import COUNTER, Layout, Tensors
 from models.registry import CheckpointError
 
@@ -31,6 +43,7 @@ LAYOUTS: dict[str, Layout] = {
     **srcnn.LAYOUTS,
     **patchgan.LAYOUTS,
     **unit.LAYOUTS,
+    **restormer.LAYOUTS,
     **unet.LAYOUTS,
     **stylegan2.LAYOUTS,
     **stylegan2_labml.LAYOUTS,

@@ -23,6 +23,7 @@ from models import (
     image,
     layers,
     patchgan_sr,
+    restormer,
     srcnn,
     stylegan2,
     unet,
@@ -32,7 +33,7 @@ from models import (
 from models.card import CatalogueEntry, ModelCard
 from models.image import Images
 
-FAMILIES = (dtgan, animegan, dcgan, cyclegan, srcnn, patchgan_sr, unit, unet, unetplus, stylegan2)
+FAMILIES = (dtgan, animegan, dcgan, cyclegan, srcnn, patchgan_sr, unit, unet, unetplus, stylegan2, restormer)
 BUNDLED = Path(__file__).with_name("checkpoints")
 CONFIG, WEIGHTS, README = "config.json", "model.safetensors", "README.md"
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")

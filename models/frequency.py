@@ -1,0 +1,162 @@
+"""UFR-GAN's view of a picture: which of its frequencies are strong, in blocks, as vectors that can be contrasted.
+
+Source: UFR-GAN (Nguyen et al., 2025), its frequency module, and PatchNCE (Park et al., 2020) for the feature network.
+Where the source contradicts itself, the functions say what is done instead.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.image import Images
+
+Maps = Float[Tensor, "*batch height width"]
+LUMA = (0.299, 0.587, 0.114)
+SIDE, STRIDE = 32, 16
+KEEP = 0.75
+
+
+def grayscale(images: Images) -> Float[Tensor, "batch 1 height width"]:
+    """Weigh red, green and blue as ITU-R BT.601 does; the range stays."""
+    return (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+
+
+def log_magnitude(maps: Maps, *, shift: bool = True) -> Maps:
+    """Give log(1 + |F|) of the two-dimensional Fourier transform of each map.
+
+    Args:
+        maps: Grey pictures in [0, 1].
+        shift: Move frequency zero to [height // 2, width // 2]; else it stays in the upper left corner.
+    """
+    spectrum = torch.fft.fft2(maps.float())
+    return torch.log1p((torch.fft.fftshift(spectrum, dim=(-2, -1)) if shift else spectrum).abs())
+
+
+def binarize(maps: Maps, *, threshold: Literal["mean", "median"] = "mean", temperature: float = 0.5) -> Maps:
+    """Say 1 where a map is above its own threshold and 0 elsewhere, with the gradient of a sigmoid.
+
+    A hard threshold has no gradient, so a loss on it would train nothing: forward is hard, backward is soft.
+
+    Args:
+        maps: Log magnitudes.
+        threshold: Statistic of the map itself that parts strong from weak.
+        temperature: Width of the sigmoid, in units of the maps.
+
+    Returns:
+        Zeros and ones; differentiable.
+
+    Source:
+        Estimating or Propagating Gradients Through Stochastic Neurons (Bengio et al., 2013), straight-through.
+    """
+    flat = maps.flatten(-2)
+    level = flat.mean(dim=-1) if threshold == "mean" else flat.median(dim=-1).values
+    above = maps - level[..., None, None]
+    soft = torch.sigmoid(above / temperature)
+    return (above > 0).to(soft.dtype) + (soft - soft.detach())
+
+
+def crop_center(maps: Maps, *, keep: float = KEEP, null_radius: float = 0) -> Float[Tensor, "*batch _rows _columns"]:
+    """Keep the middle of shifted spectra: low and middle frequencies, without the outermost ring.
+
+    The source says that this shows middle and high frequencies. After the shift it cannot, for the centre is frequency
+    zero; `null_radius` takes the lowest ones away.
+
+    Args:
+        maps: Shifted spectra, zero frequency at [height // 2, width // 2].
+        keep: Share of each side that stays.
+        null_radius: Bins around frequency zero that become 0; 0 leaves all of them.
+
+    Returns:
+        Maps of sides round(keep * height) and round(keep * width).
+    """
+    height, width = maps.shape[-2:]
+    if null_radius > 0:
+        rows = torch.arange(height, device=maps.device)[:, None] - height // 2
+        columns = torch.arange(width, device=maps.device) - width // 2
+        maps = maps * (rows.square() + columns.square() > null_radius**2)
+    rows_kept, columns_kept = round(keep * height), round(keep * width)
+    top, left = (height - rows_kept) // 2, (width - columns_kept) // 2
+    return maps[..., top : top + rows_kept, left : left + columns_kept]
+
+
+def blocks(
+    maps: Float[Tensor, "batch 1 height width"], *, side: int = SIDE, stride: int = STRIDE
+) -> Float[Tensor, "batch count {side} {side}"]:
+    """Cut maps into overlapping squares, row by row; 192 x 192 gives 11 x 11 of them by default.
+
+    Args:
+        maps: One channel, sides of at least `side`; what is left over right and below is dropped.
+        side: Of a square, in pixels or bins.
+        stride: Between neighbours.
+    """
+    return F.unfold(maps, side, stride=stride).mT.unflatten(2, (side, side))
+
+
+class FrequencyFeatures(nn.Module):
+    """Turn images into unit vectors, one for each block, for the contrastive loss.
+
+    Args:
+        local_fft: Cut the image into blocks and transform each, so that a vector belongs to a region of the image.
+            By default, as in the source, the spectrum of the whole image is cut, so that it belongs to a frequency
+            band, and the source's claim about regions does not hold.
+        shift: Of `log_magnitude`. Without it the crop keeps the highest frequencies instead of the lowest.
+        null_radius: Of `crop_center`.
+        threshold: Of `binarize`.
+        temperature: Of `binarize`.
+        hidden: Width of the hidden layer.
+        outputs: Length of the vectors.
+
+    Raises:
+        ValueError: Frequency zero shall be nulled where it is not in the centre.
+    """
+
+    def __init__(
+        self,
+        *,
+        local_fft: bool = False,
+        shift: bool = True,
+        null_radius: float = 0,
+        threshold: Literal["mean", "median"] = "mean",
+        temperature: float = 0.5,
+        hidden: int = 256,
+        outputs: int = 128,
+    ) -> None:
+        super().__init__()
+        if null_radius and not shift:
+            raise ValueError(
+                f"null_radius is {null_radius:g} and shift off; frequency zero is centred by a shift only."
+            )
+        self.local_fft, self.shift, self.null_radius = local_fft, shift, null_radius
+        self.threshold: Literal["mean", "median"] = threshold
+        self.temperature = temperature
+        bins = round(KEEP * SIDE) ** 2 if local_fft else SIDE**2
+        self.project = nn.Sequential(nn.Linear(bins, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+    def forward(self, images: Images) -> Float[Tensor, "batch count outputs"]:
+        """Map RGB in [-1, 1] to vectors of length 1; a 256 px image has 121 blocks, 225 with `local_fft`."""
+        return F.normalize(self.project(self.bands(images).flatten(2)), dim=-1)
+
+    def bands(self, images: Images) -> Float[Tensor, "batch count rows columns"]:
+        """Say for each block which of its frequencies are strong: zeros and ones."""
+        gray = (grayscale(images) + 1) / 2
+        if self.local_fft:
+            return self.strong(blocks(gray))
+        return blocks(self.strong(gray))
+
+    def strong(self, maps: Maps) -> Float[Tensor, "*batch _rows _columns"]:
+        """Transform, binarise, crop."""
+        magnitude = log_magnitude(maps, shift=self.shift)
+        above = binarize(magnitude, threshold=self.threshold, temperature=self.temperature)
+        return crop_center(above, null_radius=self.null_radius)
+
+
+def choose(total: int, *, generator: torch.Generator, count: int = 64) -> Int[Tensor, " chosen"]:
+    """Draw which blocks a training step compares, the same ones in every image of that step.
+
+    Returns:
+        Up to `count` different numbers below `total`.
+    """
+    return torch.randperm(total, generator=generator)[:count]
