@@ -36,8 +36,6 @@ class Dense(nn.Module):
     """Linear layer with an equalised learning rate: weights start at N(0, 1) and are scaled when used.
 
     Args:
-        inputs: Values in.
-        outputs: Values out.
         rate: Learning rate of the layer, relative to the optimiser's.
         bias: What all offsets start at.
 
@@ -60,11 +58,8 @@ class Convolution(nn.Module):
     """Convolution with an equalised learning rate.
 
     Args:
-        inputs: Channels in.
-        outputs: Channels out.
         kernel: Side of the kernel, in pixels.
         padding: Zeros around the map.
-        stride: Pixels from one position to the next.
         bias: Add a learned offset.
     """
 
@@ -85,11 +80,8 @@ class StyledConvolution(nn.Module):
     """Modulated convolution, noise, offset, LeakyReLU.
 
     Args:
-        inputs: Channels in.
-        outputs: Channels out.
         width: Length of the style.
-        side: Of the output, in pixels.
-        double: The input has half that side.
+        side: Of the output, in pixels; the input has half of it where `double` is on.
     """
 
     def __init__(self, inputs: int, outputs: int, *, width: int, side: int, double: bool = False) -> None:
@@ -173,14 +165,7 @@ def resample_filter() -> Taps:
 
 
 def blur(x: Features, taps: Taps, *, padding: int, stride: int = 1, gain: float = 1.0) -> Features:
-    """Convolve every channel with the filter.
-
-    Args:
-        x: Map (B, C, H, W).
-        taps: The filter.
-        padding: Zeros around the map.
-        stride: 2 keeps every second pixel.
-        gain: Factor of the filter; 4 after zeros were put between the pixels.
+    """Convolve every channel of a map with the filter, zeros around; `gain` 4 makes up for zeros between the pixels.
 
     Returns:
         Map (B, C, (H + 2 * padding - 4) // stride + 1, ...).
@@ -191,11 +176,7 @@ def blur(x: Features, taps: Taps, *, padding: int, stride: int = 1, gain: float 
 
 
 def upsample(x: Features, taps: Taps) -> Features:
-    """Double a map: put a zero after every pixel, filter; outside the map all is zero.
-
-    Returns:
-        Map (B, C, 2H, 2W). Away from the border, each pixel is 3/4 of the nearest and 1/4 of the next, on each axis.
-    """
+    """Double a map (B, C, H, W): put a zero after every pixel, filter: 3/4 of the nearest, 1/4 of the next."""
     channels = x.shape[1]
     kernel = (4 * taps).expand(channels, 1, -1, -1)
     return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=channels)
