@@ -165,11 +165,7 @@ def resample_filter() -> Taps:
 
 
 def blur(x: Features, taps: Taps, *, padding: int, stride: int = 1, gain: float = 1.0) -> Features:
-    """Convolve every channel of a map with the filter, zeros around; `gain` 4 makes up for zeros between the pixels.
-
-    Returns:
-        Map (B, C, (H + 2 * padding - 4) // stride + 1, ...).
-    """
+    """Convolve every channel of a map (B, C, H, W) with the filter; `gain` 4 makes up for zeros between the pixels."""
     channels = x.shape[1]
     kernel = (gain * taps.flip(0, 1)).expand(channels, 1, -1, -1)
     return F.conv2d(x, kernel, padding=padding, stride=stride, groups=channels)
