@@ -21,6 +21,7 @@ from torch import nn
 
 from models import card, registry
 from models.conversion import (
+    adain,
     cyclegan,
     dcgan,
     dtgan,
@@ -30,6 +31,7 @@ from models.conversion import (
     srcnn,
     stylegan2,
     stylegan2_labml,
+    stylization,
     unet,
     unit,
 )
@@ -47,6 +49,8 @@ LAYOUTS: dict[str, Layout] = {
     **unet.LAYOUTS,
     **stylegan2.LAYOUTS,
     **stylegan2_labml.LAYOUTS,
+    **stylization.LAYOUTS,
+    **adain.LAYOUTS,
 }
 KINDS = (".safetensors", ".npz", ".pth", ".pt", ".ckpt")
 UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError)
@@ -65,11 +69,14 @@ def read(path: Path) -> Tensors:
     """Read every tensor of a file; floating-point ones as float32, nested dictionaries under dotted names.
 
     Args:
-        path: .safetensors, .npz, or .pth, .pt and .ckpt, of which only tensors are unpickled.
+        path: .safetensors, .npz, or .pth, .pt and .ckpt, of which only tensors are unpickled; or a folder of them,
+            which puts the name of its file before each tensor's.
 
     Raises:
         CheckpointError: The file is missing, damaged, of another kind or holds more than tensors and plain values.
     """
+    if path.is_dir():
+        return {f"{file.stem}.{key}": tensor for file in files(path) for key, tensor in read(file).items()}
     if path.suffix not in KINDS:
         raise CheckpointError(f"{path} is none of {', '.join(KINDS)}; store the tensors in one of them.")
     try:
@@ -83,6 +90,18 @@ def read(path: Path) -> Tensors:
     except (*UNREADABLE, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} could not be read: {str(error).splitlines()[0]}.") from error
     return layout.unwrap(layout.flatten(found))
+
+
+def files(path: Path) -> list[Path]:
+    """Give a file, or the tensor files of a folder in the order of their names.
+
+    Raises:
+        CheckpointError: The folder has none.
+    """
+    found = sorted(file for file in path.iterdir() if file.suffix in KINDS) if path.is_dir() else [path]
+    if not found:
+        raise CheckpointError(f"{path} holds none of {', '.join(KINDS)}; put the official files into it.")
+    return found
 
 
 def convert(tensors: Tensors, family: str, **options: float) -> nn.Module:
@@ -160,13 +179,13 @@ def main(
 
     Args:
         family: Layout of the checkpoint; a wrong one lists them all.
-        file: Its tensors: .safetensors, .npz, .pth, .pt or .ckpt.
+        file: Its tensors: .safetensors, .npz, .pth, .pt or .ckpt, or a folder where the parts are several files.
         out: Folder to write.
         option: Settings that the file does not tell, as name=number: for dtgan lade_epsilon=1e-12 (Hayao_36).
     """
     chosen = dict(parse(text) for text in option)
     network = convert(read(file), family, **chosen)
-    source = hashlib.sha256(file.read_bytes()).hexdigest()
+    source = hashlib.sha256(b"".join(part.read_bytes() for part in files(file))).hexdigest()
     settings = json.dumps(LAYOUTS[family].options | chosen)
     status = STATUS[LAYOUTS[family].checked]
     readme = CONVERTED.format(family=family, file=file.name, sha256=source, settings=settings, status=status)

@@ -11,10 +11,12 @@ from typing import Any, cast
 import huggingface_hub
 import safetensors
 import torch
+from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models import (
+    adain,
     animegan,
     card,
     cyclegan,
@@ -22,18 +24,35 @@ from models import (
     dtgan,
     image,
     layers,
+    nst,
     patchgan_sr,
     restormer,
     srcnn,
     stylegan2,
+    stylization,
     unet,
     unetplus,
     unit,
 )
-from models.card import CatalogueEntry, ModelCard
+from models.card import ModelCard
 from models.image import Images
 
-FAMILIES = (dtgan, animegan, dcgan, cyclegan, srcnn, patchgan_sr, unit, unet, unetplus, stylegan2, restormer)
+FAMILIES = (
+    dtgan,
+    animegan,
+    dcgan,
+    cyclegan,
+    srcnn,
+    patchgan_sr,
+    unit,
+    unet,
+    unetplus,
+    stylegan2,
+    restormer,
+    nst,
+    stylization,
+    adain,
+)
 BUNDLED = Path(__file__).with_name("checkpoints")
 CONFIG, WEIGHTS, README = "config.json", "model.safetensors", "README.md"
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -73,7 +92,7 @@ class Model(nn.Module):
         super().__init__()
         self.card, self.network, self.sha256 = entry, network, sha256
 
-    def forward(self, images: Tensor, style: Images | None = None) -> Images:
+    def forward(self, images: Tensor, style: Float[Tensor, "styles 3 rows columns"] | None = None) -> Images:
         """Pad by reflection to the multiple, run the network, crop back, clamp to [-1, 1].
 
         Args:
@@ -126,18 +145,6 @@ def find(name: str) -> ModelCard:
 def build(name: str) -> nn.Module:
     """Make the network of a card with random weights and its default settings."""
     return find(name).build()
-
-
-def entries() -> tuple[CatalogueEntry, ...]:
-    """Compute the catalogue from the cards; the networks are built without memory, only to count."""
-    shared = [field for field in CatalogueEntry.__dataclass_fields__ if field != "parameters"]
-    with torch.device("meta"):
-        return tuple(
-            CatalogueEntry(
-                parameters=layers.parameter_count(entry.build()), **{field: getattr(entry, field) for field in shared}
-            )
-            for entry in CARDS.values()
-        )
 
 
 def load(name: str, *, device: str = "cpu") -> Model:
