@@ -1,24 +1,25 @@
-"""How long one photo takes."""
+"""How long predictions take, and ways to run a model beside each other: `python -m bench.speed`."""
 
+import argparse
 import dataclasses
-import importlib.util
+import itertools
+import logging
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from models import card
+from bench import provenance, records
+from models import card, probe, registry, runners
 from models.image import Images
 
-if TYPE_CHECKING:
-    import onnxruntime
+logger = logging.getLogger(__name__)
 
 MINIMUM_REPEATS = 10
+REPEATS, LEAST = 20, 3  # timed passes of each runner: at most, and at least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ def measure(
     )
 
 
-def _time(model: Callable[[Images], Images], images: Images) -> float:
+def _time(model: Callable[[torch.Tensor], Images], images: torch.Tensor) -> float:
     _wait(images)
     start = time.perf_counter()
     model(images)
@@ -83,102 +84,208 @@ def _time(model: Callable[[Images], Images], images: Images) -> float:
     return (time.perf_counter() - start) * 1000
 
 
-def _wait(images: Images) -> None:
+def _wait(images: torch.Tensor) -> None:
     if images.is_cuda:
         torch.cuda.synchronize(images.device)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """One network, run eagerly by torch and by ONNX Runtime, in turns.
+class Cell:
+    """One way to run one model, at one size.
 
     Attributes:
-        size: Height and width, in pixels.
-        torch_ms: Median of plain eager float32.
-        onnx_ms: Median of ONNX Runtime on the exported graph, with as many threads.
-        ratio: Median of the ratios torch / onnx, pair by pair.
-        difference: Largest absolute difference of the two predictions, in [0, 2].
-        threads: CPU threads of both.
+        model: Name of the card.
+        runner: A name in `RUNNERS`.
+        side: Of the prediction, in pixels.
+        batch: Images at once.
+        latency_ms: Median wall time of a batch; None where it was not timed.
+        images_per_second: Batch divided by latency.
+        peak_mib: Memory above what the process held before; None where the system does not tell.
+        warm_up_ms: Time of the first call, with compiling where the runner does that.
+        faster: How many times faster than eager, median of pairs in turn; 1 for eager itself.
+        difference: Largest difference from eager's images, in [0, 2].
+        note: Why there is no time.
     """
 
-    size: int
-    torch_ms: float
-    onnx_ms: float
-    ratio: float
-    difference: float
-    threads: int
+    model: str
+    runner: str
+    side: int
+    batch: int
+    latency_ms: float | None = None
+    images_per_second: float | None = None
+    peak_mib: float | None = None
+    warm_up_ms: float | None = None
+    faster: float | None = None
+    difference: float | None = None
+    note: str = ""
 
 
-def against_onnx(network: torch.nn.Module, *, size: int, repeats: int = 20, warm_up: int = 3) -> Comparison:
-    """Time a network beside ONNX Runtime on the CPU; pairs in turn, so that a drifting machine hits both alike.
+def onnx(model: registry.Model) -> registry.Model:
+    """Export a model and let ONNX Runtime run it."""
+    from models import export
+
+    return registry.Model(model.card, runners.Graph(export.trace(model).SerializeToString(), {}))
+
+
+RUNNERS = {**runners.RUNNERS, "onnx": onnx}
+
+
+def compare(name: str, *, side: int, batch: int, names: Sequence[str], limit_s: float = 30.0) -> list[Cell]:
+    """Time ways to run a model, in turns, so that a drifting machine hits all alike.
 
     Args:
-        network: In eval mode, on the CPU, float32; takes one image.
-        size: Height and width, in pixels; a multiple that the network takes.
-        repeats: Timed pairs, at least 10.
-        warm_up: Pairs before them.
+        name: A card; without a checkpoint its weights are random, which changes no time.
+        side: Of the prediction, in pixels; generators have their own.
+        batch: Images at once.
+        names: Of `RUNNERS`; eager always comes first.
+        limit_s: No more passes are begun after so many seconds, and none at all where one takes longer.
 
-    Raises:
-        ValueError: Fewer than 10 repeats.
+    Returns:
+        One cell per runner.
     """
-    if repeats < MINIMUM_REPEATS:
-        raise ValueError(f"{repeats} repeats; a median needs at least {MINIMUM_REPEATS}")
-    images = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    session = onnx_session(network, images)
+    entry = registry.CARDS[name]
+    given = probe.inputs(entry, side=side, count=batch)
+    order = ("eager", *(each for each in names if each != "eager"))
+    reference = torch.empty(0)
+    ready: dict[str, registry.Model] = {}
+    cells: dict[str, Cell] = {}
+    for runner in order:
+        cells[runner] = Cell(model=name, runner=runner, side=side, batch=batch)
+        try:
+            ready[runner] = RUNNERS[runner](_fresh(name))
+        except (registry.CheckpointError, ImportError) as error:
+            cells[runner] = dataclasses.replace(cells[runner], note=str(error))
+            continue
+        peak = Peak()
+        start = time.perf_counter()
+        with torch.inference_mode():
+            first = ready[runner](*given)
+        spent = time.perf_counter() - start
+        reference = first if runner == "eager" else reference
+        cells[runner] = dataclasses.replace(
+            cells[runner],
+            warm_up_ms=1000 * spent,
+            peak_mib=peak.mib(),
+            difference=float((first - reference).abs().max()),
+            note=f"one pass takes {spent:.0f} s" if spent > limit_s else "",
+        )
+        if spent > limit_s:
+            del ready[runner]
+    return _timed(cells, ready, given, limit_s=limit_s)
 
-    def run_onnx(x: Images) -> Images:
-        return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
 
+def _timed(
+    cells: dict[str, Cell], ready: dict[str, registry.Model], given: tuple[torch.Tensor, ...], *, limit_s: float
+) -> list[Cell]:
+    """Run the runners in turns until there are enough passes or the time is up."""
+    rounds: list[dict[str, float]] = []
+    until = time.perf_counter() + limit_s
     with torch.inference_mode():
-        difference = float((network(images) - run_onnx(images)).abs().max())
-        pairs = [(_time(network, images), _time(run_onnx, images)) for _ in range(warm_up + repeats)][warm_up:]
-    times = np.array(pairs)
-    torch_ms, onnx_ms = np.median(times, axis=0)
-    return Comparison(
-        size=size,
-        torch_ms=float(torch_ms),
-        onnx_ms=float(onnx_ms),
-        ratio=float(np.median(times[:, 0] / times[:, 1])),
-        difference=difference,
-        threads=torch.get_num_threads(),
+        while ready and len(rounds) < REPEATS and (time.perf_counter() < until or len(rounds) < LEAST):
+            rounds.append(
+                {runner: _time(lambda x, m=model: m(x, *given[1:]), given[0]) for runner, model in ready.items()}
+            )
+    for runner in ready:
+        median = float(np.median([each[runner] for each in rounds]))
+        cells[runner] = dataclasses.replace(
+            cells[runner],
+            latency_ms=median,
+            images_per_second=1000 * cells[runner].batch / median,
+            faster=float(np.median([each["eager"] / each[runner] for each in rounds])) if "eager" in ready else None,
+        )
+    return list(cells.values())
+
+
+def _fresh(name: str) -> registry.Model:
+    """A model of its own, so that no runner changes another's."""
+    entry = registry.CARDS[name]
+    if entry.checkpoint is not None:
+        return registry.load(name)
+    torch.manual_seed(0)
+    return registry.Model(entry, entry.build()).eval()
+
+
+class Peak:
+    """The most memory that the process holds from now on; Linux tells and forgets it on demand."""
+
+    def __init__(self) -> None:
+        self.before = self._reset()
+
+    def _reset(self) -> float | None:
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            return None
+        return self._read("VmRSS")
+
+    def _read(self, field: str) -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return float(next(line.split()[1] for line in lines if line.startswith(field))) / 1024
+
+    def mib(self) -> float | None:
+        """Give the peak above what was held at first."""
+        return None if self.before is None else max(0.0, self._read("VmHWM") - self.before)
+
+
+COLUMNS = (
+    "model",
+    "parameters",
+    "multiply-adds, G",
+    "runner",
+    "px",
+    "batch",
+    "ms",
+    "images/s",
+    "peak MiB",
+    "faster",
+    "difference",
+)
+
+
+def row(cell: Cell) -> tuple[str, ...]:
+    """Give a cell's row of the table."""
+    entry = next(each for each in card.catalogue() if each.name == cell.model)
+    work = "-" if entry.multiply_adds is None else f"{entry.multiply_adds * (cell.side / 256) ** 2 / 1e9:,.2f}"
+    numbers = (
+        (cell.latency_ms, "{:,.1f}"),
+        (cell.images_per_second, "{:,.2f}"),
+        (cell.peak_mib, "{:,.0f}"),
+        (cell.faster, "{:.2f}x"),
+        (cell.difference, "{:.0e}"),
     )
+    filled = [form.format(value) if value is not None else "-" for value, form in numbers]
+    head = (cell.model, f"{entry.parameters:,}", work, cell.runner, str(cell.side), str(cell.batch))
+    return (*head, cell.note or filled[0], *filled[1:])
 
 
-def onnx_session(network: torch.nn.Module, images: Images) -> "onnxruntime.InferenceSession":
-    """Export a network for one input shape and open it with as many threads as torch has."""
-    import onnxruntime
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        torch.onnx.export(network, (images,), path, dynamo=True, external_data=False, verbose=False)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-
-
-def main(arguments: list[str]) -> int:
-    """Compare a model with ONNX Runtime: `python -m bench.speed NAME [SIZE ...]`."""
-    from models import registry
-
-    if not arguments:
-        sys.stderr.write("usage: python -m bench.speed NAME [SIZE ...]; NAME is a card or a checkpoint folder.\n")
-        return 2
-    if importlib.util.find_spec("onnxruntime") is None:
-        sys.stderr.write("the comparison needs onnxruntime: pip install -r requirements-dev.txt\n")
-        return 2
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Time models: `python -m bench.speed [NAME ...] --runners eager onnx`."""
+    parser = argparse.ArgumentParser(prog="python -m bench.speed", description="Time models on this machine's CPU.")
+    parser.add_argument("names", nargs="*", help="cards (default: all)")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512], help="sides of the predictions, in pixels")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--runners", nargs="+", choices=RUNNERS, default=["eager"])
+    parser.add_argument("--limit", type=float, default=30.0, help="seconds per model, size and batch")
+    parser.add_argument("--out", type=Path, help="file of JSON lines to add the results to")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        network = registry.load(arguments[0]).network
-    except (card.UnknownModel, registry.CheckpointError) as error:
-        sys.stderr.write(f"{error}\n")
+        chosen = [registry.find(name) for name in options.names] or list(registry.CARDS.values())
+    except card.UnknownModel as error:
+        logger.error("%s", error)
         return 2
-    sys.stdout.write("| size | torch eager, ms | ONNX Runtime, ms | ratio | largest difference | threads |\n")
-    sys.stdout.write("|--:|--:|--:|--:|--:|--:|\n")
-    for size in [int(text) for text in arguments[1:]] or [256, 512]:
-        row = against_onnx(network, size=size)
-        values = f"{row.torch_ms:.1f} | {row.onnx_ms:.1f} | {row.ratio:.2f} | {row.difference:.1e} | {row.threads}"
-        sys.stdout.write(f"| {row.size} | {values} |\n")
+    where = f"{provenance.describe_device('cpu')}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    sys.stdout.write(f"{where}\n\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n")
+    for entry in chosen:
+        sizes = options.sizes[:1] if entry.task == "generate" else options.sizes
+        for side, batch in itertools.product(sizes, options.batches):
+            cells = compare(entry.name, side=side, batch=batch, names=options.runners, limit_s=options.limit)
+            sys.stdout.write("".join(f"| {' | '.join(row(cell))} |\n" for cell in cells))
+            sys.stdout.flush()
+            if options.out:
+                records.append_jsonl(options.out, [dataclasses.asdict(cell) | {"device": where} for cell in cells])
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -80,6 +80,20 @@ def standings(
         "rao_kupper": dict(zip(compared.models, _rounded(ranking.rao_kupper(compared).strength, 1), strict=True)),
         "position": _estimate(position),
         "agreement": _estimate(preference.agreement(body.headline)),
+        **_beside_metrics(body, compared, strength, signed(scores), values or {}),
+    }
+
+
+def _beside_metrics(
+    body: Body,
+    compared: ranking.Comparisons,
+    strength: Mapping[str, float],
+    metrics: Mapping[str, Mapping[str, float]],
+    values: accuracy.Values,
+) -> dict[str, Any]:
+    """Say how metrics go with preference: over models, and pair by pair."""
+    drawn = ranking.resample(compared, cluster="both")
+    return {
         "correlations": [
             {
                 "metric": each.metric,
@@ -88,13 +102,11 @@ def standings(
                 "p_value": round(each.p_value, DIGITS),
                 "models": each.models,
             }
-            for each in preference.correlate(
-                signed(scores), strength, ranking.resample(compared, cluster="both"), compared.models
-            )
+            for each in preference.correlate(metrics, strength, drawn, compared.models)
         ],
         "accuracies": [
             {"metric": each.metric, "share": _estimate(each.share)}
-            for each in accuracy.accuracies(body.headline, values or {})
+            for each in accuracy.accuracies(body.headline, values)
         ],
     }
 

@@ -1,15 +1,33 @@
-"""Print the catalogue: `python -m models [--json]`; `python -m models --json > models/catalogue.json` renews it."""
+"""Print the catalogue: `python -m models [--json]`; `python -m models --renew` rewrites all that is made of it."""
 
 import dataclasses
 import json
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import tyro
 
-from models import registry
+from models import card, probe
 from models.card import CatalogueEntry
 
+PAGE = """# The models
+
+Made by `python -m models --renew`. Multiply-adds, in thousands of millions, are of one forward pass that makes
+256 x 256 px: convolutions and matrix products, counted by torch. Parameters include frozen ones. A model without a
+checkpoint is built, tested and trainable, but never offered to visitors nor ranked.
+"""
+TASKS = {
+    "translate": "photo to anime",
+    "stylize": "a photo in the manner of a style picture",
+    "generate": "noise to a face",
+    "upscale": "64 px to 256",
+    "restore": "degraded to clean",
+}
+HEAD = """| name | source | parameters | multiply-adds, G | licence | checkpoint | differs from the source |
+|---|---|--:|--:|---|---|---|"""
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
 COLUMNS = ("name", "task", "parameters", "input", "checkpoint")
 
 
@@ -29,13 +47,65 @@ def as_table(entries: Iterable[CatalogueEntry]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(*, json: bool = False) -> None:
+def as_page(entries: Iterable[CatalogueEntry]) -> str:
+    """Give the text of models/README.md."""
+    parts = [PAGE]
+    listed = list(entries)
+    for task, meaning in TASKS.items():
+        rows = [as_row(entry) for entry in listed if entry.task == task]
+        parts.append(f"## {task}: {meaning}\n\n{HEAD}\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def as_row(entry: CatalogueEntry) -> str:
+    """Give one model's row, in Markdown."""
+    title, _, link = entry.paper.rpartition(", https://")
+    source = f"[{title}](https://{link})" if title else entry.paper
+    trained = f"[{entry.checkpoint}](checkpoints/{entry.checkpoint})" if entry.checkpoint else "none yet"
+    cells = (f"`{entry.name}`", source, f"{entry.parameters:,}", work(entry), entry.licence, trained, entry.note)
+    return f"| {' | '.join(cells)} |"
+
+
+def work(entry: CatalogueEntry) -> str:
+    """Give the multiply-adds in thousands of millions."""
+    return f"{entry.multiply_adds / 1e9:,.2f}" if entry.multiply_adds else "-"
+
+
+def as_summary(entries: Iterable[CatalogueEntry]) -> str:
+    """Give the table in the project's README."""
+    rows = [
+        f"| `{each.name}` | {each.task} | {each.parameters:,} | {work(each)} | {'yes' if each.checkpoint else ''} |"
+        for each in entries
+    ]
+    return "\n".join(("| name | task | parameters | multiply-adds, G | bundled |", "|---|---|--:|--:|---|", *rows))
+
+
+def with_summary(readme: str, entries: Iterable[CatalogueEntry]) -> str:
+    """Put the table between its marks."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{as_summary(entries)}\n{END}{after}"
+
+
+def rewrite() -> None:
+    """Rewrite catalogue.json, models/README.md and the table in README.md."""
+    entries = probe.entries()
+    card.CATALOGUE.write_text(as_json(entries))
+    card.CATALOGUE.with_name("README.md").write_text(as_page(entries))
+    README.write_text(with_summary(README.read_text(), entries))
+
+
+def main(*, json: bool = False, renew: bool = False) -> None:
     """List the models.
 
     Args:
         json: Print the catalogue as JSON: name, task, parameters, input rule, checkpoint or null, source and terms.
+        renew: Rewrite the committed catalogue, models/README.md and the table in README.md instead.
     """
-    sys.stdout.write((as_json if json else as_table)(registry.entries()))
+    if renew:
+        rewrite()
+    else:
+        sys.stdout.write((as_json if json else as_table)(probe.entries()))
 
 
 if __name__ == "__main__":

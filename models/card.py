@@ -54,12 +54,17 @@ class ModelCard:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CatalogueEntry:
-    """A card without its code: what `catalogue.json` holds of it, with the exact parameter count."""
+    """A card without its code: what `catalogue.json` holds of it, with the exact parameter count.
+
+    `multiply_adds` is of one forward pass that makes 256 x 256 px, or what a generator makes; None where pixels are
+    optimised.
+    """
 
     name: str
     title: str
     task: Task
     parameters: int
+    multiply_adds: int | None
     multiple: int
     min_side: int
     scale: int

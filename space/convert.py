@@ -204,12 +204,12 @@ def _detector() -> "Detector":
 
 @functools.cache
 def _model(name: str) -> "Model":
-    from models import registry
+    from models import runners
 
     names = [entry.name for entry in offered()]
     if name not in names:
         raise card.unknown(name, names)
-    return registry.load(name)
+    return runners.load(name)
 
 
 def _warm() -> None:

@@ -1,10 +1,13 @@
-"""Timings: the shape of the results, and that the peer computes the same picture."""
+"""Timings: the shape of the results, and that every way to run a model computes the same picture."""
+
+import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from bench import speed
-from models import dtgan
+from models import registry
 
 
 def test_latency_is_positive_and_ordered() -> None:
@@ -13,24 +16,59 @@ def test_latency_is_positive_and_ordered() -> None:
     assert (timing.repeats, timing.threads) == (10, torch.get_num_threads())
 
 
-@pytest.mark.parametrize("function", [speed.measure, speed.against_onnx])
-def test_too_few_repeats_are_refused(function) -> None:
+def test_too_few_repeats_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 10"):
-        function(torch.nn.Identity(), size=64, repeats=3)
+        speed.measure(torch.nn.Identity(), size=64, repeats=3)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_onnx_runtime_draws_the_same_picture() -> None:
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+def test_runners_are_compared_in_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "REPEATS", 3)
+    cells = {
+        cell.runner: cell for cell in speed.compare("dtgan", side=64, batch=2, names=["channels_last", "bfloat16"])
+    }
+    assert list(cells) == ["eager", "channels_last", "bfloat16"]
+    assert cells["eager"].difference == 0
+    assert cells["eager"].faster == 1
+    assert cells["channels_last"].difference is not None and cells["channels_last"].difference < 1e-3
+    for cell in cells.values():
+        assert cell.latency_ms and cell.latency_ms > 0
+        assert cell.images_per_second == pytest.approx(2000 / cell.latency_ms)
+
+
+def test_a_pass_beyond_the_limit_is_not_repeated() -> None:
+    (cell,) = speed.compare("dtgan", side=64, batch=1, names=[], limit_s=0.0)
+    assert cell.latency_ms is None
+    assert cell.note.startswith("one pass takes")
+
+
+def test_onnx_runtime_makes_the_same_images() -> None:
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
-    torch.manual_seed(0)
-    row = speed.against_onnx(dtgan.DTGAN().eval(), size=64, repeats=10, warm_up=1)
-    assert row.difference < 1e-4
-    assert min(row.torch_ms, row.onnx_ms, row.ratio) > 0
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    cells = speed.compare("dcgan-64-small", side=64, batch=1, names=["onnx"], limit_s=5)
+    assert cells[1].difference is not None and cells[1].difference < 1e-3
 
 
-def test_a_wrong_call_says_how(capsys: pytest.CaptureFixture[str]) -> None:
-    assert speed.main([]) == 2
-    assert "usage" in capsys.readouterr().err
+def test_memory_of_a_large_tensor_is_seen() -> None:
+    peak = speed.Peak()
+    if peak.before is None:
+        pytest.skip("this system does not tell")
+    tensor = torch.ones(256 * 2**20 // 4)
+    assert 200 <= peak.mib() <= 400
+    assert tensor.sum() > 0
+
+
+def test_the_command_prints_a_table_and_keeps_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "REPEATS", 3)
+    out = tmp_path / "speed.jsonl"
+    assert speed.main(["espcn", "--sizes", "128", "--batches", "1", "--out", str(out)]) == 0
+    assert "| espcn | 24,752 |" in capsys.readouterr().out
+    (kept,) = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (kept["model"], kept["side"], kept["runner"]) == ("espcn", 128, "eager")
+    assert registry.CARDS["espcn"].scale == 4
+
+
+def test_a_wrong_name_exits_with_2(caplog: pytest.LogCaptureFixture) -> None:
     assert speed.main(["dtgn"]) == 2
-    assert "did you mean" in capsys.readouterr().err
+    assert "did you mean" in caplog.text

@@ -26,7 +26,7 @@ class Inverter(torch.nn.Module):
 @pytest.fixture(autouse=True)
 def _inverter(monkeypatch):
     monkeypatch.setattr(card, "offered", lambda: (INVERTER, types.SimpleNamespace(name="face", task="generate")))
-    monkeypatch.setattr("models.registry.load", lambda name: Inverter())
+    monkeypatch.setattr("models.runners.load", lambda name: Inverter())
     convert._model.cache_clear()
     yield
     convert._model.cache_clear()
@@ -100,7 +100,7 @@ def sizes(monkeypatch) -> list[tuple[int, int]]:
             seen.append(tuple(images.shape[2:]))
             return super().forward(images)
 
-    monkeypatch.setattr("models.registry.load", lambda name: Watched())
+    monkeypatch.setattr("models.runners.load", lambda name: Watched())
     return seen
 
 
@@ -173,12 +173,12 @@ def test_errors_for_visitors_are_told_apart(monkeypatch):
 
 def test_warming_up_loads_the_first_model_and_survives_a_failure(monkeypatch, caplog):
     loaded = []
-    monkeypatch.setattr("models.registry.load", lambda name: loaded.append(name) or Inverter())
+    monkeypatch.setattr("models.runners.load", lambda name: loaded.append(name) or Inverter())
     monkeypatch.setattr(convert, "READY", types.SimpleNamespace(set=lambda: loaded.append("ready")))
     convert.warm().join()
     convert.convert(_file(64, 64), model="inverter")
     assert loaded == ["inverter", "ready"]
     convert._model.cache_clear()
-    monkeypatch.setattr("models.registry.load", lambda name: 1 / 0)
+    monkeypatch.setattr("models.runners.load", lambda name: 1 / 0)
     convert.warm().join()
     assert loaded == ["inverter", "ready", "ready"] and "could not be loaded" in caplog.text
