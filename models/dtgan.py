@@ -43,7 +43,7 @@ class LADE(layers.WholeImage):
 
     def forward(self, x: Features) -> Features:
         """Map (B, C, H, W) to the same shape; mean and variance are taken per image and channel, over pixels."""
-        variance_t, mean_t = self.whole(lambda: torch.var_mean(self.mix(x), dim=(2, 3), correction=0, keepdim=True))
+        variance_t, mean_t = self.whole(lambda: layers.measure(self.mix(x), (2, 3)))
         variance, mean = self.moments(x, (2, 3))
         gain = ((variance_t + self.epsilon) / (variance + self.epsilon)).sqrt()
         return x * gain + (mean_t - mean * gain)

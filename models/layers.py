@@ -1,7 +1,7 @@
 """Blocks that several families share."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -9,6 +9,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Features = Float[Tensor, "batch _channels _height _width"]  # underscores: sizes may change on the way through
+
+
+class Moments(NamedTuple):
+    """Population variance and mean of each channel, or of all together; the axes they were taken over have length 1."""
+
+    variance: Tensor
+    mean: Tensor
+
+
+def measure(features: Features, dims: tuple[int, ...]) -> Moments:
+    """Take the moments of a map over some axes."""
+    return Moments(*torch.var_mean(features, dim=dims, correction=0, keepdim=True))
 
 
 class WholeImage(nn.Module):
@@ -27,13 +39,14 @@ class WholeImage(nn.Module):
         """Give a statistic over all pixels: of this map, or of the whole image where this map is a tile of it.
 
         Args:
-            compute: Makes it from this map. Means, not sums, so that it holds for any number of pixels.
+            compute: Makes it from this map. Means, not sums, so that it holds for any number of pixels. `Moments` can
+                be pooled, so `models.tiling` can take them from the tiles; of other statistics it knows the overview's.
         """
         return compute() if self.memory is None else self.memory(compute)
 
-    def moments(self, features: Features, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Give population variance and mean over some axes of the whole image, each axis of length 1 afterwards."""
-        return self.whole(lambda: torch.var_mean(features, dim=dims, correction=0, keepdim=True))
+    def moments(self, features: Features, dims: tuple[int, ...]) -> Moments:
+        """Give the moments of the whole image over some axes of this map."""
+        return self.whole(lambda: measure(features, dims))
 
     def whiten(self, features: Features, dims: tuple[int, ...], norm: nn.InstanceNorm2d | nn.GroupNorm) -> Features:
         """Normalise with `moments`, then give the learned gain and offset of `norm`, where it has them."""

@@ -1,5 +1,12 @@
-"""Tiles of a large picture: whole-image statistics, seams, memory."""
+"""Tiles of a large picture: whole-image statistics, seams, the layout of tiles, memory."""
 
+import dataclasses
+import functools
+import itertools
+import re
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +14,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models import dtgan, layers
+from models import dtgan, image, layers, tiling
+from models.card import ModelCard
+from models.registry import Model
+from tests.models import large
+
+HEIGHT, WIDTH, TILE, OVERLAP = 104, 459, 208, 96
+NORMS = ("instance", "layer", "lade")  # with attention over all pixels, each
 
 
 def remember(network: nn.Module, x: Tensor, tape: list, *, share: float = 1.0) -> Tensor:
@@ -55,3 +68,237 @@ def test_layer_norm_is_torchs_group_norm_to_the_bit():
     assert ours.state_dict().keys() == theirs.state_dict().keys()
     x = torch.randn(2, 6, 5, 7)
     assert torch.equal(ours(x), theirs(x))
+
+
+def test_attention_keeps_its_epsilon_in_the_second_normalisation():
+    """Pixels that nobody attends to get less than a full sum; a tile must know how many pixels share the softmax."""
+    softmax = dtgan.PixelSoftmax()
+    keys = torch.randn(1, 64, 5) * 12
+    tape: list = []
+    remember(softmax, keys, tape)
+    torch.testing.assert_close(remember(softmax, keys[:, :16], tape, share=0.25), keys.softmax(dim=1)[:, :16])
+
+
+class Narrow(nn.Module):
+    """Doubles the size, whitens over all pixels, looks at the style; a pixel sees its neighbours only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 3, padding=1, bias=False)
+        self.norm = layers.InstanceNorm(12)
+        self.shuffle = nn.PixelShuffle(2)
+
+    def forward(self, photo: Tensor, style: Tensor) -> Tensor:
+        offset = style.mean(dim=(1, 2, 3), keepdim=True)
+        return (self.shuffle(self.norm(self.conv(photo))) * 0.3 + offset).tanh()
+
+
+def card(**changes: Any) -> ModelCard:
+    entry = ModelCard(
+        name="toy", title="", task="translate", build=dtgan.DTGAN, multiple=8, min_side=16, paper="", licence=""
+    )
+    return dataclasses.replace(entry, **changes)
+
+
+def narrow() -> Model:
+    torch.manual_seed(0)
+    return Model(card(task="stylize", scale=2, multiple=2), Narrow()).eval()
+
+
+@pytest.fixture(scope="module")
+def photo() -> Tensor:
+    """Dark and flat on the left, bright and busy on the right: a tile's own statistics would be those of no other."""
+    contrast = torch.linspace(0.05, 1, WIDTH).square()
+    return (large.picture(HEIGHT, WIDTH) * contrast + torch.linspace(-0.5, 0.3, WIDTH)).clamp(-1, 1)
+
+
+@pytest.fixture(scope="module", params=NORMS)
+def drawn(request: pytest.FixtureRequest, photo: Tensor) -> tuple[Model, Tensor]:
+    """A DTGAN with random weights, where statistics matter more than in a trained one, and what it makes untiled."""
+    torch.manual_seed(0)
+    model = Model(card(), dtgan.DTGAN(norm=request.param)).eval()
+    with torch.inference_mode():
+        return model, model(photo)
+
+
+def test_tiles_with_exact_statistics_are_the_untiled_picture(drawn: tuple[Model, Tensor], photo: Tensor):
+    model, plain = drawn
+    made = tiling.predict(model, photo, tile=TILE, overlap=OVERLAP, overview=WIDTH)
+    torch.testing.assert_close(made, plain, atol=2e-3, rtol=0)
+
+
+def steps(x: Tensor) -> Tensor:
+    """Mean difference between each column and the next."""
+    return x.diff(dim=-1).abs().mean(dim=(0, 1, 2))
+
+
+def test_no_seam_where_tiles_meet(drawn: tuple[Model, Tensor], photo: Tensor):
+    model, plain = drawn
+    columns = tiling.axis(WIDTH, tile=TILE, overlap=OVERLAP, multiple=8)
+    meet = torch.zeros(WIDTH - 1, dtype=torch.bool)
+    for start, weights in columns:
+        meet[start : start + len(weights) - 1] |= steps(weights.expand(1, 1, 1, -1)) > 0
+    assert 60 < meet.sum() < 100
+    made = tiling.predict(model, photo, tile=TILE, overlap=OVERLAP)
+    error, contrast = steps(made - plain), steps(made) / steps(plain)
+    assert error[meet].mean() <= 1.1 * error[~meet].mean()
+    assert error[meet].max() <= 1.1 * error[~meet].max()
+    assert contrast[meet].mean() <= 1.1 * contrast[~meet].mean()
+
+
+@torch.inference_mode()
+def test_neighbours_agree_where_they_overlap(drawn: tuple[Model, Tensor], photo: Tensor):
+    draw = functools.partial(tiling.run, tiling.light_copy(drawn[0]), style=None, pixels=HEIGHT * (WIDTH + 5))
+    tape = tiling.record(draw, tiling.reduce(photo, side=TILE, least=16))
+    left, right = tiling.lay(HEIGHT, WIDTH, tile=TILE, overlap=OVERLAP, multiple=8)[:2]
+    start = right[1][0]
+    margin = 3 * OVERLAP // 8
+
+    def disagreement(draw_tile: Callable[[Tensor], Tensor]) -> float:
+        ours, theirs = (draw_tile(tiling.cut(photo, spot)) for spot in (left, right))
+        shared = ours.shape[-1] - start
+        return (ours[..., start:] - theirs[..., :shared])[..., margin : shared - margin].abs().max().item()
+
+    together = disagreement(lambda tile: tiling.replay(draw, tile, tape))
+    alone = disagreement(lambda tile: draw(tile, memory=lambda compute: compute()))
+    assert together < 0.02
+    assert alone > 10 * together
+
+
+@pytest.mark.parametrize("drawn", ["instance"], indirect=True)
+def test_a_correction_brings_tiles_nearer_to_the_untiled_picture(drawn: tuple[Model, Tensor], photo: Tensor):
+    model, plain = drawn
+    rough, fine = (
+        tiling.predict(model, photo, tile=TILE, overlap=OVERLAP, overview=110, corrections=count) for count in (0, 1)
+    )
+    assert (fine - plain).abs().mean() < 0.8 * (rough - plain).abs().mean()
+
+
+def test_small_pictures_go_through_in_one_piece():
+    torch.manual_seed(0)
+    model, photos = Model(card(), dtgan.DTGAN()).eval(), large.picture(40, 52)
+    with torch.no_grad():
+        assert torch.equal(tiling.predict(model, photos), model(photos))
+
+
+@pytest.mark.parametrize("styles", [1, 2])
+def test_scale_style_and_batch(styles: int):
+    model, photos = narrow(), torch.cat([large.picture(31, 90), large.picture(90, 31).mT])
+    style = torch.rand(styles, 3, 8, 9) - 0.5
+    with torch.no_grad():
+        plain = model(photos, style)
+    seen = []
+    made = tiling.predict(
+        model, photos, style=style, tile=44, overlap=4, overview=99, progress=lambda *at: seen.append(at)
+    )
+    assert made.shape == (2, 3, 62, 180)
+    torch.testing.assert_close(made, plain, atol=1e-5, rtol=0)
+    assert seen == [(done, 6) for done in range(1, 7)]
+
+
+def test_the_model_stays_as_it_was_and_keeps_its_weights_to_itself():
+    model = narrow()
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiling.predict(model, large.picture(48, 96), style=torch.zeros(1, 3, 8, 8), tile=44, overlap=4, progress=stop)
+    assert model.network.norm.memory is None
+    assert model.network.norm.share == 1
+    copied = tiling.light_copy(model)
+    assert copied.network.norm is not model.network.norm
+    assert copied.network.conv.weight is model.network.conv.weight
+
+
+def test_threads_share_a_model():
+    model, style = narrow(), torch.zeros(1, 3, 8, 8)
+    photos = [large.picture(48, 200 + 8 * number) * (number + 1) / 4 for number in range(4)]
+    alone = [tiling.predict(model, each, style=style, tile=44, overlap=4) for each in photos]
+    together: dict[int, Tensor] = {}
+
+    def work(number: int) -> None:
+        together[number] = tiling.predict(model, photos[number], style=style, tile=44, overlap=4)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(together[number], alone[number]) for number in range(4))
+
+
+@pytest.mark.parametrize(
+    ("length", "tile", "overlap", "multiple"),
+    [
+        (4096, 1184, 128, 8),
+        (1000, 512, 128, 16),
+        (700, 640, 128, 128),
+        (97, 96, 20, 4),
+        (61, 96, 20, 8),
+        (96, 48, 0, 8),
+    ],
+)
+def test_layout_of_tiles(length: int, tile: int, overlap: int, multiple: int):
+    tiles = tiling.axis(length, tile=tile, overlap=overlap, multiple=multiple)
+    total = torch.zeros(length)
+    for start, weights in tiles:
+        assert start % multiple == 0
+        assert len(weights) <= tile
+        total[start : start + len(weights)] += weights
+    torch.testing.assert_close(total, torch.ones(length))
+    for (start, weights), (after, _) in itertools.pairwise(tiles):
+        assert start + len(weights) - after >= overlap
+    first, last = tiles[0][1], tiles[-1][1]
+    assert first[0] == last[-1] == 1
+
+
+def test_pixels_near_an_edge_of_a_tile_are_not_used():
+    (_, left), (start, right) = tiling.axis(480, tile=304, overlap=128, multiple=8)
+    assert left[-48:].max() == right[:48].max() == 0
+    assert start == 480 - 304
+    assert 0 < left[-64] < 1
+
+
+def test_pooled_moments_are_those_of_the_whole():
+    x = torch.randn(1, 3, 10, 12) * torch.arange(12) + torch.arange(10.0)[:, None]
+    parts = [layers.measure(part, (2, 3)) for part in (x[..., :3], x[..., 3:])]
+    pooled, whole = tiling.pool(parts, [3.0, 9.0]), layers.measure(x, (2, 3))
+    torch.testing.assert_close(tuple(pooled), tuple(whole))
+
+
+def test_wider_networks_get_smaller_tiles():
+    sides = []
+    for channels in (64, 256):
+        network = nn.Sequential(nn.Conv2d(3, channels, 1), nn.Conv2d(channels, 3, 1))
+        sides.append(tiling.tile_side(Model(card(multiple=32), network)))
+    assert sides[0] % 32 == sides[1] % 32 == 0
+    assert sides[0] == pytest.approx(2 * sides[1], abs=32)
+    assert tiling.COPIES * 4 * 256 * sides[1] ** 2 <= tiling.MEMORY
+
+
+def test_what_cannot_be_cut_is_refused():
+    model = narrow()
+    with pytest.raises(image.ImageError, match="makes pictures from noise"):
+        tiling.predict(Model(card(task="generate", latent=4), nn.Identity()), torch.zeros(1, 3, 99, 99))
+    with pytest.raises(image.ImageError, match="takes sides from 16 px up"):
+        tiling.predict(model, torch.zeros(1, 3, 9, 99))
+    with pytest.raises(image.ImageError, match="needs a style"):
+        tiling.predict(model, torch.zeros(1, 3, 99, 99), tile=44, overlap=4)
+    with pytest.raises(ValueError, match="too small"):
+        tiling.predict(model, torch.zeros(1, 3, 99, 99), style=torch.zeros(1, 3, 8, 8), tile=44, overlap=40)
+    model.network.tileable = False
+    with pytest.raises(image.ImageError, match="cannot work on parts"):
+        tiling.predict(model, torch.zeros(1, 3, 99, 99), style=torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_picture():
+    peaks = []
+    for side in ("1280", "2560"):
+        command = [sys.executable, "-m", "tests.models.large", "animeganv2-lite", side, "1"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        peaks.append(int(re.findall(r"(\d+) MiB", said)[0]))
+    pictures = 2 * 4 * 3 * (2560**2 - 1280**2) / 2**20
+    assert peaks[1] - peaks[0] < 1.2 * pictures + 200
+    assert peaks[1] < 3000
