@@ -321,7 +321,8 @@ CARDS = (
         build=AnimeGAN,
         multiple=4,
         paper=V1,
-        licence="architecture only",
+        checkpoint="animegan-portrait",
+        licence="research use only (the anime training set is research-only)",
         note="The first version, with the most computation of the family.",
     ),
     ModelCard(
@@ -331,7 +332,8 @@ CARDS = (
         build=AnimeGANv2,
         multiple=4,
         paper=V2,
-        licence="architecture only",
+        checkpoint="animeganv2-portrait",
+        licence="research use only (the anime training set is research-only)",
         note="The second version; half the parameters of the first one.",
     ),
     ModelCard(
