@@ -53,7 +53,7 @@ def test_memory_of_a_large_tensor_is_seen() -> None:
     if peak.before is None:
         pytest.skip("this system does not tell")
     tensor = torch.ones(256 * 2**20 // 4)
-    assert 200 <= peak.mib() <= 400
+    assert 200 <= (peak.mib() or 0) <= 400
     assert tensor.sum() > 0
 
 
