@@ -29,9 +29,9 @@ def instance_norm(channels: int, *, epsilon: float = 1e-5) -> nn.Module:
     return layers.InstanceNorm(channels, eps=epsilon, affine=True)
 
 
-def layer_norm(channels: int) -> nn.Module:
+def layer_norm(channels: int, *, epsilon: float = 1e-12) -> nn.Module:
     """Normalise an image over channels and pixels at once, as the second version does; gain and offset per channel."""
-    return layers.LayerNorm(channels, eps=1e-12)
+    return layers.LayerNorm(channels, eps=epsilon)
 
 
 class ConvBlock(nn.Module):
@@ -130,11 +130,24 @@ class Down(nn.Module):
 
 
 class Upsample(nn.Module):
-    """`layers.upsample_legacy` as a layer."""
+    """Bilinear doubling as a layer.
+
+    Args:
+        mode: "legacy" as TensorFlow 1 did it, "aligned" corners or "half-pixel" as PyTorch's two ways.
+    """
+
+    def __init__(self, mode: str = "legacy") -> None:
+        super().__init__()
+        if mode not in ("legacy", "aligned", "half-pixel"):
+            raise ValueError(f"upsample is {mode!r}; expected legacy, aligned or half-pixel")
+        self.mode = mode
 
     def forward(self, x: Features) -> Features:
         """Map (B, C, H, W) to (B, C, 2H, 2W)."""
-        return layers.upsample_legacy(x)
+        if self.mode == "legacy":
+            return layers.upsample_legacy(x)
+        size = (2 * x.shape[-2], 2 * x.shape[-1])
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=self.mode == "aligned")
 
 
 class Bottleneck(nn.Module):
@@ -175,19 +188,24 @@ class AnimeGANv2(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=[
     """The second version: layer norm, plain convolutions outside the middle (2,143,552 parameters).
 
     Blocks carry the letters of the released network.
+
+    Args:
+        upsample: As of `Upsample`; the PyTorch port of the released weights aligns corners.
+        epsilon: Of the norms: 1e-12 as released, 1e-5 in the port.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, upsample: str = "legacy", epsilon: float = 1e-12) -> None:
         super().__init__()
-        block = functools.partial(ConvBlock, norm=layer_norm)
-        residual = functools.partial(InvertedResidual, norm=layer_norm, bias=True)
+        norm = functools.partial(layer_norm, epsilon=epsilon)
+        block = functools.partial(ConvBlock, norm=norm)
+        residual = functools.partial(InvertedResidual, norm=norm, bias=True)
         self.a = nn.Sequential(block(3, 32, kernel=7), block(32, 64, stride=2), block(64, 64))
         self.b = nn.Sequential(block(64, 128, stride=2), block(128, 128))
         self.c = nn.Sequential(
             *(block(128, 128), residual(128, 256)), *(residual(256, 256) for _ in range(3)), block(256, 128)
         )
-        self.d = nn.Sequential(Upsample(), block(128, 128), block(128, 128))
-        self.e = nn.Sequential(Upsample(), block(128, 64), block(64, 64), block(64, 32, kernel=7))
+        self.d = nn.Sequential(Upsample(upsample), block(128, 128), block(128, 128))
+        self.e = nn.Sequential(Upsample(upsample), block(128, 64), block(64, 64), block(64, 32, kernel=7))
         self.paint = nn.Conv2d(32, 3, 1, bias=False)
         self.apply(initialize_he)
 

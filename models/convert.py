@@ -22,6 +22,7 @@ from torch import nn
 from models import card, registry
 from models.conversion import (
     adain,
+    animegan,
     cyclegan,
     dcgan,
     dtgan,
@@ -40,6 +41,7 @@ from models.registry import CheckpointError
 
 LAYOUTS: dict[str, Layout] = {
     **dtgan.LAYOUTS,
+    **animegan.LAYOUTS,
     **dcgan.LAYOUTS,
     **cyclegan.LAYOUTS,
     **srcnn.LAYOUTS,

@@ -23,7 +23,6 @@ from models import (
     dcgan,
     dtgan,
     image,
-    layers,
     nst,
     patchgan_sr,
     restormer,
