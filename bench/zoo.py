@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from models import image, nst, registry
 from models.card import ModelCard
@@ -22,7 +23,7 @@ SIDE, CAPTION, COLUMNS = 256, 34, 8
 NST_STEPS = 10
 
 
-def draw(entry: ModelCard, photo: Images, style: Images) -> tuple[Images, str]:
+def draw(entry: ModelCard, photo: Images, style: Tensor) -> tuple[Tensor, str]:
     """Let a card's model make a picture.
 
     Args:
@@ -48,7 +49,7 @@ def draw(entry: ModelCard, photo: Images, style: Images) -> tuple[Images, str]:
         return (model(low, style) if entry.task == "stylize" else model(low)), weights
 
 
-def sheet(photo: Images, style: Images) -> Image.Image:
+def sheet(photo: Images, style: Tensor) -> Image.Image:
     """Draw every card's picture, COLUMNS in a row."""
     entries = list(registry.CARDS.values())
     rows = -(-(len(entries) + 1) // COLUMNS)

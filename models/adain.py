@@ -139,8 +139,13 @@ class CrossDomain(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=
         restyled = self.adain(content, self.encode(style))
         return self.decode(restyled if strength == 1 else strength * restyled + (1 - strength) * content)
 
-    def mix(self, photo: Images, styles: list[Styles], *, shares: list[float]) -> Images:
+    def mix(self, photo: Images, styles: list[Tensor], *, shares: list[float]) -> Images:
         """Paint photos like several styles at once, each with its share of their sum.
+
+        Args:
+            photo: RGB in [-1, 1].
+            styles: Pictures (1, 3, H, W), each of its own size, RGB in [-1, 1].
+            shares: One per style.
 
         Raises:
             ValueError: There is not one share per style, or they do not add up to something.

@@ -117,6 +117,8 @@ class NST(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["image-
         ValueError: A setting is unknown or out of range.
     """
 
+    tileable = False  # every step sees the whole picture
+
     def __init__(
         self,
         *,
