@@ -245,7 +245,8 @@ COLUMNS = (
 def row(cell: Cell) -> tuple[str, ...]:
     """Give a cell's row of the table."""
     entry = next(each for each in card.catalogue() if each.name == cell.model)
-    work = "-" if entry.multiply_adds is None else f"{entry.multiply_adds * (cell.side / 256) ** 2 / 1e9:,.2f}"
+    growth = 1 if entry.task == "generate" else (cell.side / 256) ** 2
+    work = "-" if entry.multiply_adds is None else f"{entry.multiply_adds * growth / 1e9:,.2f}"
     numbers = (
         (cell.latency_ms, "{:,.1f}"),
         (cell.images_per_second, "{:,.2f}"),

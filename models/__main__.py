@@ -15,7 +15,7 @@ PAGE = """# The models
 
 Made by `python -m models --renew`. Multiply-adds, in thousands of millions, are of one forward pass that makes
 256 x 256 px: convolutions and matrix products, counted by torch. Parameters include frozen ones. A model without a
-checkpoint is built, tested and trainable, but never offered to visitors nor ranked.
+checkpoint is built and tested, but never offered to visitors nor ranked. Recipes exist for the AnimeGAN family so far.
 """
 TASKS = {
     "translate": "photo to anime",

@@ -184,8 +184,8 @@ def locate(name: str) -> Path:
     if name in CARDS:
         if CARDS[name].checkpoint is None:
             raise CheckpointError(
-                f"{name} has no trained checkpoint yet; train one with `python -m training.train` "
-                "and load the folder that it writes."
+                f"{name} has no trained checkpoint yet; train one with `python -m training.train` if it has a recipe, "
+                "or convert a released one with `python -m models.convert`, and load the folder that either writes."
             )
         source = str(CARDS[name].checkpoint)
         if "/" not in source:

@@ -73,7 +73,7 @@ def load(name: str) -> Model:
     if not (folder / GRAPH).is_file():
         return model
     if importlib.util.find_spec("onnxruntime") is None:
-        logger.info("%s runs in torch; with onnxruntime it would take half the time.", name)
+        logger.info("%s runs in torch; with onnxruntime it would be quicker.", name)
         return model
     return with_graph(model, folder)
 
