@@ -124,7 +124,7 @@ def onnx(model: registry.Model) -> registry.Model:
     """Export a model and let ONNX Runtime run it."""
     from models import export
 
-    return registry.Model(model.card, runners.Graph(export.trace(model).SerializeToString(), {}))
+    return registry.Model(model.card, runners.Graph(export.trace(model).SerializeToString()))
 
 
 RUNNERS = {**runners.RUNNERS, "onnx": onnx}

@@ -3,6 +3,7 @@
 Importing this package, `names` and `card` need no torch; `load` imports it.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 from models import card
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from models.registry import Model
 
 __all__ = ["card", "load", "names"]
+
+# Threads of torch's OpenMP that wait in a loop for long take the cores from those of NNPACK (see `models.fast`); read
+# when torch is imported, so it has to be set before.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 def names() -> tuple[str, ...]:

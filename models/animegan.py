@@ -223,6 +223,7 @@ class AnimeGANv2Lite(nn.Module, PyTorchModelHubMixin, library_name="nijigen", ta
     def __init__(self) -> None:
         super().__init__()
         block = functools.partial(ConvBlock, norm=layer_norm)
+        self.upsample: Callable[[Features], Features] = layers.upsample_legacy
         self.x0 = block(3, 32, kernel=7)
         self.x1 = nn.Sequential(block(32, 32, stride=2), block(32, 64))
         self.x2 = nn.Sequential(block(64, 64, stride=2), block(64, 128))
@@ -240,9 +241,9 @@ class AnimeGANv2Lite(nn.Module, PyTorchModelHubMixin, library_name="nijigen", ta
         x1 = self.x1(x0)
         x2 = self.x2(x1)
         y = self.middle(self.x3(x2))
-        y = self.fuse2(self.up2(layers.upsample_legacy(y)) + x2)
-        y = self.fuse1(self.up1(layers.upsample_legacy(y)) + x1)
-        y = self.fuse0(self.up0(layers.upsample_legacy(y)) + x0)
+        y = self.fuse2(self.up2(self.upsample(y)) + x2)
+        y = self.fuse1(self.up1(self.upsample(y)) + x1)
+        y = self.fuse0(self.up0(self.upsample(y)) + x0)
         return self.paint(y).float().tanh()
 
 

@@ -1,7 +1,6 @@
-"""A model as an ONNX graph for pictures of any size: `python -m models.export NAME [OUT.onnx]`.
+"""A model as an ONNX graph for pictures of any size: `python -m models.export NAME OUT.onnx`.
 
-Without OUT the graph goes into the checkpoint's own folder, without the weights, which stay where they are. It needs
-the packages of requirements-dev.txt; to run a graph takes onnxruntime alone.
+It needs the packages of requirements-dev.txt; to run a graph takes onnxruntime alone.
 """
 
 import contextlib
@@ -44,7 +43,7 @@ def example(entry: ModelCard) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any],
 
 
 def trace(model: Model) -> Any:
-    """Turn a network into an ONNX model with its weights under their own names.
+    """Turn a network into an ONNX model.
 
     Args:
         model: In eval mode, float32, on the CPU.
@@ -61,7 +60,7 @@ def trace(model: Model) -> Any:
                 inputs,
                 dynamo=True,
                 verbose=False,
-                optimize=False,
+                optimize=True,
                 dynamic_shapes=shapes,
                 input_names=names,
                 output_names=["made"],
@@ -76,31 +75,6 @@ def trace(model: Model) -> Any:
         part.ClearField("doc_string")
     del made.graph.value_info[:]
     return made
-
-
-def strip(made: Any, weights: dict[str, Tensor]) -> list[str]:
-    """Take the weights out of an ONNX model.
-
-    Args:
-        made: Changed in place.
-        weights: State of its network.
-
-    Returns:
-        Names of the weights that have to be lent to it.
-    """
-    import onnx
-
-    lent = []
-    for part in made.graph.initializer:
-        if part.name in weights and len(part.dims):
-            length = 4 * weights[part.name].numel()
-            for field in ("raw_data", "float_data"):
-                part.ClearField(field)
-            part.data_location = onnx.TensorProto.EXTERNAL
-            for key, value in (("location", "weights"), ("offset", "0"), ("length", str(length))):
-                part.external_data.add(key=key, value=value)
-            lent.append(part.name)
-    return lent
 
 
 def check(model: Model, graph: runners.Graph) -> float:
@@ -130,38 +104,32 @@ def export(model: Model, out: Path) -> float:
 
     Args:
         model: In eval mode, float32, on the CPU.
-        out: A checkpoint folder, which gets the graph without weights, or a file, which gets both.
+        out: File for it, in a folder that exists.
 
     Returns:
         Largest difference from the network that was seen, in [0, 2].
 
     Raises:
-        CheckpointError: There can be no graph, or it computes something else.
+        CheckpointError: There can be no graph, it computes something else, or it cannot be written.
     """
-    made, state = trace(model), model.network.state_dict()
-    if not out.is_dir():
-        content = made.SerializeToString()
-        difference = check(model, runners.Graph(content, {}))
+    content = trace(model).SerializeToString()
+    difference = check(model, runners.Graph(content))
+    try:
         out.write_bytes(content)
-        return difference
-    lent = strip(made, state)
-    content = made.SerializeToString()
-    difference = check(model, runners.Graph(content, {name: state[name] for name in lent}))
-    runners.mark(out, content, lent)
+    except OSError as error:
+        raise CheckpointError(f"{out} cannot be written: {error.strerror}; name a file in a folder.") from error
     return difference
 
 
-def main(*, name: tyro.conf.Positional[str], out: tyro.conf.Positional[Path | None] = None) -> None:
+def main(*, name: tyro.conf.Positional[str], out: tyro.conf.Positional[Path]) -> None:
     """Write a model as an ONNX graph.
 
     Args:
         name: A card with a checkpoint, or a checkpoint folder.
-        out: File to write, weights included; by default the graph goes into the checkpoint's folder without them.
+        out: File to write.
     """
-    target = out or registry.locate(name)
-    difference = export(registry.load(name), target)
-    where = target / runners.GRAPH if target.is_dir() else target
-    sys.stdout.write(f"{where}: {where.stat().st_size:,} bytes, largest difference {difference:.1e}\n")
+    difference = export(registry.load(name), out)
+    sys.stdout.write(f"{out}: {out.stat().st_size:,} bytes, largest difference {difference:.1e}\n")
 
 
 def command() -> None:
