@@ -137,15 +137,13 @@ class UNIT(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["image
         """Map images of one domain to another; where they are the same, reconstruct them."""
         return self.decode(self.encode(images, source), target)
 
-    def forward(self, photo: Images) -> Float[Tensor, "_images 3 height width"]:
+    def forward(self, photo: Images) -> Images:
         """Map a photo (B, 3, H, W), H and W multiples of 4, RGB in [-1, 1], to its anime version of the same shape.
 
-        In training the way goes on, from the anime version back to a photo, with noise on both codes. Then both are
-        returned, (2B, 3, H, W), the anime versions first: what the adversarial and the cycle loss look at, and every
-        parameter of both directions has its part in it.
+        This trains the encoder of the photos, the decoder of the anime pictures and the shared parts; `translate` has
+        all four ways.
         """
-        anime = self.translate(photo, "photo", "anime")
-        return torch.cat([anime, self.translate(anime, "anime", "photo")]) if self.training else anime
+        return self.translate(photo, "photo", "anime")
 
 
 def descend(width: int, halvings: int) -> list[nn.Module]:

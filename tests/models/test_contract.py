@@ -1,18 +1,22 @@
 """What every card promises, whatever its architecture."""
 
+import re
 from pathlib import Path
+from typing import cast
 
+import huggingface_hub
 import pytest
 import torch
 from torch import Tensor
 
-from models import image, registry
+from models import image, registry, unit
 from models.card import ModelCard
 from models.registry import Model
 
 # Explicit, never a default: random features instead of a download, and few steps.
 SETTINGS: dict[str, dict[str, object]] = {"nst": {"features": "random", "steps": 3}}
 TAKES_PICTURES = [name for name, entry in registry.CARDS.items() if entry.task != "generate"]
+STYLIZES = [name for name, entry in registry.CARDS.items() if entry.task == "stylize"]
 
 
 def network(entry: ModelCard, *, seed: int = 0) -> torch.nn.Module:
@@ -39,6 +43,10 @@ def inputs(entry: ModelCard, *, height: int = 0, width: int = 0, count: int = 1)
 
 
 def size(entry: ModelCard, *given: Tensor) -> tuple[int, int]:
+    """What a card makes of it; a generator's name says its side, as in dcgan-64-small."""
+    if entry.task == "generate":
+        (side,) = re.findall(r"-(\d+)", entry.name)
+        return int(side), int(side)
     height, width = given[0].shape[-2:]
     return entry.scale * height, entry.scale * width
 
@@ -47,7 +55,7 @@ def size(entry: ModelCard, *given: Tensor) -> tuple[int, int]:
 def test_predictions_are_finite_and_in_range(model: Model):
     given = inputs(model.card)
     made = model(*given)
-    assert made.shape[:2] == (1, 3)
+    assert made.shape == (1, 3, *size(model.card, *given))
     assert made.dtype == torch.float32
     assert made.isfinite().all()
     assert made.abs().max() <= 1
@@ -61,6 +69,16 @@ def test_odd_sizes_come_back_as_they_were(name: str):
     given = inputs(entry, height=entry.min_side + 3, width=entry.min_side + 29)
     made = Model(entry, network(entry)).eval()(*given)
     assert made.shape[-2:] == size(entry, *given)
+    assert made.isfinite().all()
+
+
+@pytest.mark.parametrize("name", STYLIZES)
+@pytest.mark.parametrize("sides", [(16, 16), (33, 50)])
+@torch.inference_mode()
+def test_a_style_may_be_tiny_and_of_another_shape(name: str, sides: tuple[int, int]):
+    entry = registry.CARDS[name]
+    made = Model(entry, network(entry)).eval()(pictures(64, 64), pictures(*sides))
+    assert made.shape == (1, 3, 64, 64)
     assert made.isfinite().all()
 
 
@@ -102,6 +120,7 @@ def test_bfloat16_autocast_stays_finite(model: Model):
     assert made.isfinite().all()
 
 
+@torch.no_grad()
 def test_save_and_load_give_every_bit_back(model: Model, tmp_path: Path):
     sha256 = registry.save(model.network, tmp_path, name=model.card.name)
     loaded = registry.load(str(tmp_path))
@@ -109,6 +128,11 @@ def test_save_and_load_give_every_bit_back(model: Model, tmp_path: Path):
     before, after = model.network.state_dict(), loaded.network.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
+    own = cast(type[huggingface_hub.PyTorchModelHubMixin], type(model.network))
+    hub = Model(model.card, cast(torch.nn.Module, own.from_pretrained(tmp_path))).eval()
+    given = inputs(model.card)
+    assert torch.equal(hub(*given), model(*given))
+    assert torch.equal(loaded(*given), model(*given))
 
 
 def test_every_parameter_gets_a_finite_gradient(model: Model):
@@ -117,7 +141,12 @@ def test_every_parameter_gets_a_finite_gradient(model: Model):
     if not wanted:
         assert model.card.name == "nst"  # nothing is trained: pixels are optimised
         return
-    trained(*inputs(model.card, count=2)).square().mean().backward()
+    given = inputs(model.card, count=2)
+    made = trained(*given)
+    assert made.shape == (2, 3, *size(model.card, *given))
+    if isinstance(trained, unit.UNIT):  # holds both directions
+        made = trained.translate(made, "anime", "photo")
+    made.square().mean().backward()
     for key, parameter in wanted.items():
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all(), key

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 import models
 from models import convert, layers, unit
-from models.registry import CheckpointError
+from models.card import ModelCard
+from models.registry import CheckpointError, Model
 
 Tensors = dict[str, Tensor]
 
@@ -199,16 +200,21 @@ def test_changing_the_shared_part_changes_both_directions_and_both_reconstructio
     assert all((one - other).abs().max() > 1e-4 for one, other in zip(before, after, strict=True))
 
 
-def test_training_goes_there_and_back():
+def test_a_direction_trains_its_own_parts_and_the_way_back_the_others():
     network = small()
-    made = network(pictures())
-    assert made.shape == (4, 3, 32, 40)
-    made[:2].square().mean().backward(retain_graph=True)
-    entered = network.encoders["anime"][0][0].weight
-    assert entered.grad is not None and entered.grad.abs().max() == 0
-    made[2:].square().mean().backward()
-    assert entered.grad.abs().max() > 0
+    anime = network(pictures())
+    anime.square().mean().backward(retain_graph=True)
+    way = {id(value) for value in network.direction("photo", "anime").parameters()}
+    assert all((value.grad is not None) == (id(value) in way) for value in network.parameters())
+    network.translate(anime, "anime", "photo").square().mean().backward()
     assert all(value.grad is not None and value.grad.isfinite().all() for value in network.parameters())
+
+
+@pytest.mark.parametrize("entry", unit.CARDS, ids=lambda entry: entry.name)
+def test_training_makes_as_many_pictures_as_there_are_photos(entry: ModelCard):
+    network = entry.build(width=2)
+    assert network.train()(pictures()).shape == (2, 3, 32, 40)
+    assert Model(entry, network).train()(pictures(64, 67)).shape == (2, 3, 64, 67)
 
 
 @pytest.mark.parametrize("network", [small(), unit.UNIT2018(width=4, residuals=1)])
