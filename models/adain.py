@@ -57,7 +57,7 @@ class Decoder(nn.Module, PyTorchModelHubMixin, library_name="nijigen"):
     """Turn a map of relu4 back into a picture: nine 3 x 3 convolutions with reflection padding, three doublings.
 
     Args:
-        width: A 64th of the 3,505,219 parameters' scale: 64 takes maps of 512 channels.
+        width: Channels of the last stage, before RGB; maps of 8 times as many come in. 64 as released.
         upsample: "nearest" repeats pixels before the convolution; "transposed" makes that convolution a transposed
             one of stride 2, with as many parameters, for comparison.
 

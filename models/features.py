@@ -17,12 +17,17 @@ from models.registry import CheckpointError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-# Where conv2_2, conv3_3 and conv4_4 end, before their ReLU, in torchvision's vgg19().features.
-VGG19_LAYERS = {"conv2_2": 7, "conv3_3": 14, "conv4_4": 25}
+# Where layers end in torchvision's vgg19().features: "conv" is a map before its ReLU.
+VGG19_LAYERS = {
+    **{"relu1_1": 1, "relu2_1": 6, "conv2_2": 7, "relu3_1": 11},
+    **{"conv3_3": 14, "relu4_1": 20, "relu4_2": 22, "conv4_4": 25},
+}
+SHALLOW = {"relu1_1": 1, "relu2_1": 6, "conv2_2": 8, "relu3_1": 11, "conv3_3": 11}  # of the stand-in
+DEEP = ("relu4_1", "relu4_2", "conv4_4")
 
 
 class Perceptual(nn.Module, abc.ABC):
-    """A frozen network that answers for VGG-19's conv2_2, conv3_3 and conv4_4.
+    """A frozen network that answers for layers of VGG-19.
 
     Attributes:
         name: What stands in every record that this network made.
@@ -69,7 +74,7 @@ class Perceptual(nn.Module, abc.ABC):
 
         Args:
             images: RGB in [-1, 1], sides of at least 64 px.
-            wanted: Of "conv2_2", "conv3_3", "conv4_4".
+            wanted: Names in VGG19_LAYERS.
 
         Returns:
             Map (B, C, h, w) by name.
@@ -77,7 +82,7 @@ class Perceptual(nn.Module, abc.ABC):
 
 
 class VGG19(Perceptual):
-    """Torchvision's ImageNet VGG-19 up to conv4_4: all three maps are taken before their ReLU.
+    """Torchvision's ImageNet VGG-19 up to conv4_4.
 
     Args:
         trunk: `torchvision.models.vgg19().features[:26]`.
@@ -101,7 +106,7 @@ class Local(Perceptual):
     """The offline stand-in: VGG-19 to relu3_1, and AlexNet's last three layers where VGG-19 would go on.
 
     relu2_2 answers for conv2_2, relu3_1 for conv3_3, and relu3, relu4 and relu5 of AlexNet, one above the other,
-    for conv4_4 (896 channels, stride 16).
+    for whatever lies deeper (896 channels, stride 16).
 
     Args:
         vgg: `torchvision.models.vgg19().features[:12]`.
@@ -118,11 +123,13 @@ class Local(Perceptual):
     def forward(self, images: Images, wanted: tuple[str, ...]) -> dict[str, Features]:
         """See `Perceptual.forward`."""
         inputs = self.normalize(images)
-        shallow = {index: name for index, name in ((8, "conv2_2"), (11, "conv3_3")) if name in wanted}
-        maps = tap(self.vgg, inputs, shallow)
-        if "conv4_4" in wanted:
-            deep = tap(self.alexnet, inputs, {7: "relu3", 9: "relu4", 11: "relu5"})
-            maps["conv4_4"] = torch.cat([deep["relu3"], deep["relu4"], deep["relu5"]], dim=1)
+        shallow = {name: str(SHALLOW[name]) for name in wanted if name in SHALLOW}
+        found = tap(self.vgg, inputs, {int(index): index for index in shallow.values()})
+        maps = {name: found[index] for name, index in shallow.items()}
+        deep = [name for name in wanted if name in DEEP]
+        if deep:
+            layers = tap(self.alexnet, inputs, {7: "relu3", 9: "relu4", 11: "relu5"})
+            maps |= dict.fromkeys(deep, torch.cat(list(layers.values()), dim=1))
         return maps
 
 

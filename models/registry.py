@@ -54,6 +54,7 @@ FAMILIES = (
 )
 BUNDLED = Path(__file__).with_name("checkpoints")
 CONFIG, WEIGHTS, README = "config.json", "model.safetensors", "README.md"
+SMALLEST_STYLE = 16  # pixels; the deepest encoder leaves 2 x 2 of it, whose deviation is defined
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -102,8 +103,8 @@ class Model(nn.Module):
             Images as large as the first ones, or `card.scale` times.
 
         Raises:
-            ImageError: A side is below the card's minimum, the noise has another length, or a style is missing or
-                not wanted.
+            ImageError: A side is below the card's minimum, the noise has another length, or a style is missing, not
+                wanted or too small.
         """
         if self.card.task == "generate":
             latent = getattr(self.network, "latent", self.card.latent)  # a converted network's may be another
@@ -113,9 +114,7 @@ class Model(nn.Module):
                 )
             return self.network(images).clamp(-1, 1)
         self.check(images)
-        if (style is None) != (self.card.task != "stylize"):
-            wanted = "needs a style picture" if style is None else "takes no style picture"
-            raise image.ImageError(f"{self.card.name} {wanted} beside the photo.")
+        self.check_style(style, photos=len(images))
         padded, (height, width) = image.pad(images, self.card.multiple)
         made = self.network(padded) if style is None else self.network(padded, style)
         return image.crop(made, (self.card.scale * height, self.card.scale * width)).clamp(-1, 1)
@@ -127,6 +126,17 @@ class Model(nn.Module):
             raise image.ImageError(
                 f"{self.card.name} was given {width} x {height} px and takes sides from {self.card.min_side} px up; "
                 "enlarge the picture first."
+            )
+
+    def check_style(self, style: Tensor | None, *, photos: int) -> None:
+        """Refuse a style that is missing, not wanted, smaller than `SMALLEST_STYLE`, or not one per photo."""
+        if (style is None) != (self.card.task != "stylize"):
+            wanted = "needs a style picture" if style is None else "takes no style picture"
+            raise image.ImageError(f"{self.card.name} {wanted} beside the photo.")
+        if style is not None and (len(style) not in (1, photos) or min(style.shape[-2:]) < SMALLEST_STYLE):
+            raise image.ImageError(
+                f"{self.card.name} was given styles of {tuple(style.shape)} for {photos} photos; expected one, or one "
+                f"per photo, with sides from {SMALLEST_STYLE} px up."
             )
 
 

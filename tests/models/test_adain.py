@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import models
-from models import adain, convert, discriminators, layers, registry, vgg
+from models import adain, convert, discriminators, image, layers, registry, vgg
 from models.registry import CheckpointError
 
 DECODER = (1, 5, 8, 11, 14, 18, 21, 25, 28)  # where the released sequence has its convolutions
@@ -139,6 +139,20 @@ def network() -> adain.CrossDomain:
     return made
 
 
+def released_decoder(network: adain.CrossDomain) -> nn.Sequential:
+    """The released decoder, layer by layer, with the weights of ours where it has its convolutions."""
+    stages: list[nn.Module] = []
+    for number, conv in enumerate(network.decoder.convs):
+        plain = nn.Conv2d(conv.in_channels, conv.out_channels, 3)
+        plain.load_state_dict(conv.state_dict())
+        stages += [nn.ReflectionPad2d(1), plain]
+        if number < 8:
+            stages.append(nn.ReLU())
+        if number in (0, 4, 6):
+            stages.append(nn.Upsample(scale_factor=2, mode="nearest"))
+    return nn.Sequential(*stages)
+
+
 def released(network: adain.CrossDomain) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The two files, under the released names."""
     encoder = {key: value.detach().clone() for key, value in sequence(network).state_dict().items()}
@@ -156,6 +170,34 @@ def test_the_encoder_is_the_released_sequence(network: adain.CrossDomain):
     layers_to_relu4_1 = sequence(network)[:-2]
     assert [index for index, layer in enumerate(layers_to_relu4_1) if isinstance(layer, nn.Conv2d)] == [0, *ENCODER]
     torch.testing.assert_close(network.encode(photo), layers_to_relu4_1((photo + 1) / 2), atol=1e-5, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_the_decoder_is_the_released_sequence(network: adain.CrossDomain):
+    layers_to_rgb = released_decoder(network)
+    assert [index for index, layer in enumerate(layers_to_rgb) if isinstance(layer, nn.Conv2d)] == [*DECODER]
+    features = torch.randn(2, 32, 4, 5)
+    expected = layers_to_rgb(features)
+    assert expected.min() < 0  # nothing is cut off after the last convolution
+    torch.testing.assert_close(network.decoder(features), expected)
+    torch.testing.assert_close(network.decode(features), 2 * expected - 1)  # RGB in [0, 1] inside, [-1, 1] outside
+
+
+@torch.inference_mode()
+def test_torchvisions_encoder_pads_with_zeros_and_rounds_down():
+    network = small(encoder="vgg19", layer="relu4_2")
+    assert network.encode(pictures(36, 28)).shape[-2:] == (4, 3)
+    modes = {layer.padding_mode for layer in network.encoder.features if isinstance(layer, nn.Conv2d)}
+    assert modes == {"zeros"}
+
+
+@pytest.mark.parametrize(("count", "height", "width"), [(1, 15, 64), (1, 64, 8), (3, 64, 64)])
+def test_a_style_that_cannot_be_used_is_refused(count: int, height: int, width: int):
+    model = registry.Model(registry.CARDS["adain-small"], small(encoder="own")).eval()
+    with pytest.raises(image.ImageError, match=r"expected one, or one per photo, with sides from 16 px up"):
+        model(pictures(64, 64, count=2), pictures(height, width, count=count))
+    with torch.inference_mode():
+        assert model(pictures(64, 64, count=2), pictures(16, 16, count=2)).isfinite().all()
 
 
 @torch.inference_mode()

@@ -111,3 +111,12 @@ def test_the_grid_moves_over_one_period_and_stays_until_the_next_move(
     top, left = network.place[0].start, network.place[1].start
     cut = features.VGG19(trunk)(images[..., top:, left:], ("conv2_2",))
     assert torch.equal(network(images, ("conv2_2",))["conv2_2"], cut["conv2_2"])
+
+
+def test_layers_by_their_vgg19_names(images: torch.Tensor, weights_dir: Path) -> None:
+    network = features.load("local")
+    maps = network(images, ("relu1_1", "relu2_1", "relu3_1", "conv3_3", "relu4_1", "relu4_2", "conv4_4"))
+    assert [maps[name].shape[1] for name in ("relu1_1", "relu2_1", "relu3_1", "relu4_1")] == [64, 128, 256, 896]
+    assert torch.equal(maps["relu3_1"], maps["conv3_3"])
+    assert torch.equal(maps["relu4_1"], maps["conv4_4"])
+    assert all(found.min() >= 0 for found in maps.values())
