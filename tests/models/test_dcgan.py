@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models import convert, dcgan, layers
 from models.registry import CheckpointError
@@ -47,6 +48,66 @@ def test_the_printed_networks_are_followed_to_the_letter():
     assert isinstance(generator.network[19], nn.Tanh)
     assert isinstance(discriminator.network[18], nn.Sigmoid)
     assert not isinstance(discriminator.network[2], nn.BatchNorm2d)
+
+
+# Channels out, stride and padding of the printed 4 x 4 convolutions, in their order.
+GENERATOR = ((1024, 1, 0), (512, 2, 1), (256, 2, 1), (128, 2, 1), (64, 2, 1), (32, 2, 1), (3, 2, 1))
+DISCRIMINATOR = ((32, 2, 1), (64, 2, 1), (128, 2, 1), (256, 2, 1), (512, 2, 1), (1024, 2, 1), (1, 2, 0))
+
+
+def shaken(network: nn.Module) -> dict[str, Tensor]:
+    """Fill a network with tensors that keep a signal alive, running statistics included, and give them."""
+    for layer in network.eval().modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, std=(8 * layer.in_channels) ** -0.5)
+        if isinstance(layer, nn.BatchNorm2d):
+            for value in (layer.weight, layer.running_var):
+                nn.init.uniform_(value, 0.5, 1.5)
+            for value in (layer.bias, layer.running_mean):
+                nn.init.uniform_(value, -0.3, 0.3)
+    return network.state_dict()
+
+
+def normalized(w: dict[str, Tensor], place: int, x: Tensor) -> Tensor:
+    gain, offset, mean, variance = (
+        w[f"network.{place}.{name}"][:, None, None] for name in ("weight", "bias", "running_mean", "running_var")
+    )
+    return (x - mean) / (variance + 1e-5).sqrt() * gain + offset
+
+
+@torch.inference_mode()
+def test_the_generator_is_what_was_printed():
+    network = dcgan.DCGAN()
+    w, noise = shaken(network), torch.randn(1, 100, 1, 1)
+    x = noise
+    for number, (channels, stride, padding) in enumerate(GENERATOR):
+        weight = w[f"network.{3 * number}.weight"]
+        assert weight.shape == (x.shape[1], channels, 4, 4)
+        x = F.conv_transpose2d(x, weight, stride=stride, padding=padding)
+        x = normalized(w, 3 * number + 1, x).clamp(min=0) if channels > 3 else x.tanh()
+    assert x.shape == (1, 3, 256, 256)
+    assert x.std() > 0.05
+    torch.testing.assert_close(network(noise), x)
+
+
+@torch.inference_mode()
+def test_the_discriminator_is_what_was_printed():
+    network = dcgan.Discriminator()
+    w, images = shaken(network), torch.rand(2, 3, 256, 256) * 2 - 1
+    x, place = images, 0
+    for channels, stride, padding in DISCRIMINATOR:
+        weight = w[f"network.{place}.weight"]
+        assert weight.shape == (channels, x.shape[1], 4, 4)
+        x = F.conv2d(x, weight, stride=stride, padding=padding)
+        if channels == 1:
+            break
+        x = normalized(w, place + 1, x) if place else x
+        x = torch.where(x > 0, x, 0.2 * x)
+        place += 3 if place else 2
+    assert x.shape == (2, 1, 1, 1)
+    assert x.std() > 0.001
+    torch.testing.assert_close(network.logits(images), x.flatten())
+    torch.testing.assert_close(network(images), x.flatten().sigmoid())
 
 
 @pytest.mark.parametrize("resolution", [64, 256])

@@ -79,6 +79,33 @@ def test_inception_maps_256_px_to_14_by_14_of_768():
         assert network.mixed(x).shape == (1, 768, 14, 14)
 
 
+@torch.inference_mode()
+def test_a_pooling_module_of_inception_is_its_formula():
+    module = predictors.Branches(
+        5, (((3, 1, 1),), ((4, 1, 1), (6, 1, 7)), ((2, 1, 1),)), pool=True, norm="batch"
+    ).eval()
+    for name, value in module.state_dict().items():
+        if name.endswith("running_var"):
+            nn.init.uniform_(value, 0.5, 1.5)
+        elif value.ndim:
+            nn.init.normal_(value, std=2)
+    w, x = module.state_dict(), torch.randn(2, 5, 8, 9)
+
+    def convolve(name: str, y: Tensor) -> Tensor:
+        kernel = w[f"{name}.0.weight"]
+        mean, variance, offset = (w[f"{name}.0.norm.{part}"] for part in ("running_mean", "running_var", "bias"))
+        y = F.conv2d(y, kernel, padding=(kernel.shape[2] // 2, kernel.shape[3] // 2))
+        y = (y - mean[:, None, None]) / (variance + 1e-3).sqrt()[:, None, None] + offset[:, None, None]
+        return y.clamp(0, 6)
+
+    inside = F.avg_pool2d(F.pad(torch.ones_like(x), (1,) * 4), 3, stride=1)  # share of the window in the picture
+    pooled = F.avg_pool2d(F.pad(x, (1,) * 4), 3, stride=1) / inside
+    chains = convolve("branches.0.0", x), convolve("branches.1.1", convolve("branches.1.0", x))
+    expected = torch.cat([*chains, convolve("branches.2.0", pooled)], dim=1)
+    assert (expected == 6).any() and (expected == 0).any()
+    torch.testing.assert_close(module(x), expected)
+
+
 def test_same_padding_puts_the_odd_pixel_below_and_to_the_right():
     conv = predictors.Convolution(1, 1, kernel=(3, 3), stride=2, norm="folded")
     nn.init.ones_(conv.weight)

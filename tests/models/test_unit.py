@@ -329,36 +329,53 @@ def test_the_second_release_judges(domains: tuple[str, ...]):
     assert [tuple(logits.shape) for logits in found] == [(2, 1, 8, 6), (2, 1, 4, 3)]
 
 
-def as_first_release(state: Tensors, *, multiscale: bool) -> Tensors:
-    """Write a discriminator's weights under the names of the first release."""
-    file = {}
-    for key, value in state.items():
-        part, *path, place, kind = key.split(".")
-        name = "model_S" if part == "tail" else f"model_{path[0][0].replace('a', 'B').replace('p', 'A')}"
-        if multiscale:
-            name = f"model_{2 ** int(path[1])}_{name[-1]}"
-        last = int(place) == max(int(other.split(".")[-2]) for other in state if other.startswith(f"{part}."))
-        plain = last and (multiscale or part == "tail")
-        file[f"{name}.{int(place) // 2}{'' if plain else '.model.0'}.{kind}"] = value
-    return file
+def first_judges(*parts: str, width: int = 4, depth: int = 3, kernel: int = 3) -> Tensors:
+    """Convolutions of a discriminator of the first release; `kernel` is the side of each part's first one."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for part in parts:
+        shared, start = part == "model_S", width * 2 ** (depth - 1)
+        for i in range(depth):
+            inputs, outputs = (start * 2**i, start * 2 ** (i + 1)) if shared else (width * 2 ** (i - 1), width * 2**i)
+            conv(shapes, f"{part}.{i}.model.0", outputs, inputs if i or shared else 3, 3 if i or shared else kernel)
+        if part not in ("model_A", "model_B"):
+            conv(shapes, f"{part}.{depth}", 1, width * 2 ** (2 * depth - 1 if shared else depth - 1), 1)
+    return filled(shapes, 4)
+
+
+def run_judge(w: Tensors, x: Tensor, *parts: str) -> Tensor:
+    """Some parts in the order of the file: convolutions of stride 2 with zeros around, and a plain one at the end."""
+    keys = [key.removesuffix(".weight") for part in parts for key in w if key.startswith(f"{part}.")]
+    *halvings, last = [key for key in keys if not key.endswith(".bias")]
+    for key in halvings:
+        weight = w[f"{key}.weight"]
+        x = F.conv2d(F.pad(x, (weight.shape[-1] // 2,) * 4), weight, w[f"{key}.bias"], stride=2)
+        x = torch.where(x > 0, x, 0.01 * x)
+    return F.conv2d(x, w[f"{last}.weight"], w[f"{last}.bias"])
 
 
 @torch.inference_mode()
-def test_discriminators_of_the_first_release_convert():
-    shared = unit.SharedDiscriminator(width=4, front=2, shared=3)
-    file = as_first_release(shared.state_dict(), multiscale=False)
-    assert file["model_A.1.model.0.weight"].shape == (8, 4, 3, 3)
-    assert file["model_S.3.weight"].shape == (1, 64, 1, 1)
-    images = pictures(64, 64)
+def test_the_first_release_judges_with_a_shared_tail():
+    file = first_judges("model_A", "model_B", "model_S", depth=2, kernel=7)
+    assert (file["model_A.0.model.0.weight"].shape, file["model_S.2.weight"].shape) == ((4, 3, 7, 7), (1, 32, 1, 1))
     made = convert.convert(file, "unit-discriminator")
-    assert torch.equal(made(images, "anime"), shared(images, "anime"))
+    for domain, part in (("photo", "model_A"), ("anime", "model_B")):
+        expected = run_judge(file, pictures(64, 48), part, "model_S")
+        assert expected.shape == (2, 1, 4, 3)
+        torch.testing.assert_close(made(pictures(64, 48), domain), expected)
 
-    gaussian = unit.GaussianDiscriminator(width=4, depth=2)
-    file = as_first_release(gaussian.state_dict(), multiscale=True)
-    assert file["model_4_B.1.model.0.weight"].shape == (8, 4, 3, 3)
+
+@torch.inference_mode()
+def test_the_first_release_judges_at_three_scales():
+    file = first_judges(*(f"model_{scale}_{domain}" for scale in (1, 2, 4) for domain in "AB"))
     made = convert.convert(file, "unit-multiscale-discriminator")
-    for ours, theirs in zip(made(images, "photo"), gaussian(images, "photo"), strict=True):
-        assert torch.equal(ours, theirs)
+    for domain, letter in (("photo", "A"), ("anime", "B")):
+        images, found = pictures(64, 48), made(pictures(64, 48), domain)
+        for scale, logits in zip((1, 2, 4), found, strict=True):
+            torch.testing.assert_close(logits, run_judge(file, images, f"model_{scale}_{letter}"))
+            wide = F.pad(images, (1, 1, 1, 1), mode="replicate")
+            rows = (wide[..., :-2:2, :] + 2 * wide[..., 1:-1:2, :] + wide[..., 2::2, :]) / 4
+            images = (rows[..., :-2:2] + 2 * rows[..., 1:-1:2] + rows[..., 2::2]) / 4
+        assert [tuple(logits.shape[2:]) for logits in found] == [(8, 6), (4, 3), (2, 2)]
 
 
 @pytest.mark.parametrize(
