@@ -77,7 +77,7 @@ class Decoder(nn.Module, PyTorchModelHubMixin, library_name="nijigen"):
             kind = functools.partial(nn.ConvTranspose2d, stride=2, padding=1, output_padding=1) if double else nn.Conv2d
             self.convs.append(kind(channels, outputs, 3))
             channels = outputs
-        self.apply(vgg.initialize)
+        self.apply(layers.initialize_he)
         last = self.convs[-1]
         assert isinstance(last, nn.Conv2d) and last.bias is not None
         nn.init.constant_(last.bias, 0.5)

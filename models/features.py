@@ -11,12 +11,11 @@ from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models import layers
 from models.image import Images
 from models.layers import Features
 from models.registry import CheckpointError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 # Where layers end in torchvision's vgg19().features: "conv" is a map before its ReLU.
 VGG19_LAYERS = {
     **{"relu1_1": 1, "relu2_1": 6, "conv2_2": 7, "relu3_1": 11},
@@ -44,8 +43,9 @@ class Perceptual(nn.Module, abc.ABC):
     def __init__(self) -> None:
         super().__init__()
         self.place = (slice(0, None), slice(0, None))
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(layers.IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        deviation = torch.tensor(layers.IMAGENET_DEVIATION).view(1, 3, 1, 1)
+        self.register_buffer("deviation", deviation, persistent=False)
 
     @property
     def sha256(self) -> str:

@@ -11,17 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models import layers
 from models.image import Images
 
 Maps = Float[Tensor, "*batch height width"]
-LUMA = (0.299, 0.587, 0.114)
 SIDE, STRIDE = 32, 16
 KEEP = 0.75
-
-
-def grayscale(images: Images) -> Float[Tensor, "batch 1 height width"]:
-    """Weigh red, green and blue as ITU-R BT.601 does; the range stays."""
-    return (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
 
 
 def log_magnitude(maps: Maps, *, shift: bool = True) -> Maps:
@@ -141,7 +136,7 @@ class FrequencyFeatures(nn.Module):
 
     def bands(self, images: Images) -> Float[Tensor, "batch count rows columns"]:
         """Say for each block which of its frequencies are strong: zeros and ones."""
-        gray = (grayscale(images) + 1) / 2
+        gray = (layers.luma(images) + 1) / 2
         if self.local_fft:
             return self.strong(blocks(gray))
         return blocks(self.strong(gray))

@@ -10,6 +10,10 @@ from torch.nn import functional as F
 
 Features = Float[Tensor, "batch _channels _height _width"]  # underscores: sizes may change on the way through
 
+# Of RGB in [0, 1] over ImageNet, as torchvision's weights expect it.
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+RED, GREEN, BLUE = 0.299, 0.587, 0.114  # shares of the brightness
+
 
 class Moments(NamedTuple):
     """Population variance and mean of each channel, or of all together; the axes they were taken over have length 1."""
@@ -126,19 +130,26 @@ def upsample_legacy(features: Features) -> Features:
     return doubled[..., : 2 * height, : 2 * width]
 
 
-def normalize_spatial(features: Features, epsilon: float) -> tuple[Features, Features, Features]:
-    """Whiten every channel of every image over its pixels.
+def luma(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1 height width"]:
+    """Give the brightness of RGB images; the range stays.
 
-    Args:
-        features: Map (B, C, H, W).
-        epsilon: Added to the population variance.
-
-    Returns:
-        The whitened map, and mean and standard deviation (B, C, 1, 1).
+    Source:
+        ITU-R BT.601, full range as in JPEG.
     """
-    variance, mean = torch.var_mean(features, dim=(2, 3), correction=0, keepdim=True)
-    deviation = (variance + epsilon).sqrt()
-    return (features - mean) / deviation, mean, deviation
+    red, green, blue = images.split(1, dim=1)
+    return RED * red + GREEN * green + BLUE * blue
+
+
+def initialize_he(module: nn.Module) -> None:
+    """Start a convolution, transposed or not, with normal weights that keep the scale of maps, and biases at zero.
+
+    Source:
+        Delving Deep into Rectifiers (He et al., 2015), section 2.2: variance 2 / fan-in.
+    """
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models import layers
 from models.layers import Features
 
 Styles = Float[Tensor, "styles 3 rows columns"]
@@ -121,7 +122,7 @@ class Mobile(nn.Module):
         last = eights(1280 * max(1.0, width))
         self.head = Convolution(channels, last, kernel=(1, 1), norm=norm)
         self.bottleneck = nn.Conv2d(last, numbers, 1)
-        self.apply(initialize)
+        self.apply(layers.initialize_he)
 
     def forward(self, styles: Styles) -> Bottleneck:
         """Map style pictures (B, 3, H, W), RGB in [0, 1], to bottlenecks (B, numbers)."""
@@ -196,7 +197,7 @@ class Inception(nn.Module):
             self.mixed.append(module)
             channels = module.outputs
         self.bottleneck = nn.Conv2d(channels, numbers, 1)
-        self.apply(initialize)
+        self.apply(layers.initialize_he)
 
     def forward(self, styles: Styles) -> Bottleneck:
         """Map style pictures (B, 3, H, W), RGB in [0, 1], sides of at least 75 px, to bottlenecks (B, numbers)."""
@@ -238,11 +239,3 @@ def eights(channels: float) -> int:
     """Round to the nearest multiple of 8, at least 8, and not below nine tenths."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8
-
-
-def initialize(module: nn.Module) -> None:
-    """Start with He's normal weights and biases at zero."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models import discriminators, frequency, layers
+from models import discriminators, layers
 from models.card import ModelCard
 from models.image import Images
 from models.layers import Features
@@ -183,7 +183,7 @@ class Restormer(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["
         """Map degraded images (B, 3, H, W), H and W multiples of 8, RGB in [-1, 1], to clean ones, around [-1, 1]."""
         degraded = (images + 1) / 2
         if self.channels == 1:
-            degraded = frequency.grayscale(degraded)
+            degraded = layers.luma(degraded)
         return (2 * self.restore(degraded) - 1).expand_as(images)
 
     def restore(self, degraded: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch _c height width"]:

@@ -10,12 +10,11 @@ from huggingface_hub import PyTorchModelHubMixin
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models import image
+from models import image, layers
 from models.card import ModelCard
 from models.image import Images
 
 SCALE = 4
-RED, GREEN, BLUE = 0.299, 0.587, 0.114
 Luma = Float[Tensor, "batch 1 height width"]  # in [0, 1]
 Planes = Float[Tensor, "batch _planes height width"]  # luma or RGB in [0, 1]
 LargePlanes = Float[Tensor, "batch _planes 4*height 4*width"]
@@ -53,13 +52,8 @@ def downscale(images: Images, *, scale: int = SCALE) -> Float[Tensor, "batch 3 h
 
 
 def to_luma(images: Images) -> Luma:
-    """Give the brightness in [0, 1] of RGB images in [-1, 1].
-
-    Source:
-        ITU-R BT.601, full range as in JPEG.
-    """
-    red, green, blue = (images + 1).div(2).split(1, dim=1)
-    return RED * red + GREEN * green + BLUE * blue
+    """Give the brightness in [0, 1] of RGB images in [-1, 1]."""
+    return layers.luma((images + 1) / 2)
 
 
 def with_luma(images: Images, luma: Luma) -> Images:

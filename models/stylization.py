@@ -212,7 +212,7 @@ def pad(x: Features, reach: int, padding: Padding) -> Features:
 
 def initialize(module: nn.Module) -> None:
     """Start with He's normal weights, and with styled convolutions that whiten and do no more than that on average."""
-    predictors.initialize(module)
+    layers.initialize_he(module)
     if isinstance(module, StyledConvolution):
         nn.init.ones_(module.gamma.bias)
         nn.init.zeros_(module.beta.bias)

@@ -10,6 +10,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 from torch.nn import functional as F
 
+from models import layers
 from models.card import ModelCard
 from models.image import Images
 from models.layers import Features
@@ -44,7 +45,7 @@ class UNet(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["image
         self.up = nn.ModuleList(double(2 * channels, upsample) for channels in upper)
         self.fuse = nn.ModuleList(convolve_twice((kept + 1) * channels, channels) for channels in upper)
         self.paint = nn.Conv2d(width, 3, 1)
-        self.apply(initialize)
+        self.apply(layers.initialize_he)
 
     def forward(self, photo: Images) -> Images:
         """Map a photo (B, 3, H, W), H and W multiples of 16, RGB in [-1, 1], to its anime version, the same shape."""
@@ -73,14 +74,6 @@ def double(channels: int, upsample: str) -> nn.Module:
         return nearest
     kernel = 3 if upsample == "nn" else 1
     return nn.Sequential(nearest, nn.Conv2d(channels, channels // 2, kernel, padding=kernel // 2))
-
-
-def initialize(module: nn.Module) -> None:
-    """Start as the paper does: weights N(0, 2 / fan-in), biases at zero."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def checkerboard(features: Features, *, margin: int = 4) -> float:

@@ -10,6 +10,7 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from models import layers
 from models.card import ModelCard
 from models.image import Images
 from models.layers import Features
@@ -22,8 +23,6 @@ ENCODERS = {
 DECODERS = {"vgg11": (8, 8, 4, 2, 1), "vgg16": (8, 8, 8, 2, 1)}
 MIDDLES = (16, 16, 16, 8, 4)
 UPSAMPLES = ("nn", "transposed")
-# Of ImageNet, which the encoders are usually trained on; `models.features` cannot be imported by a family.
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class UNetPlus(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["image-to-image", "anime"]):
@@ -62,9 +61,9 @@ class UNetPlus(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["i
             inputs = width * outputs + skip
         self.leave = nn.Sequential(nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU())
         self.paint = nn.Conv2d(width, 3, 1)
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1), persistent=False)
-        self.apply(initialize)
+        for name, values in (("mean", layers.IMAGENET_MEAN), ("deviation", layers.IMAGENET_DEVIATION)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+        self.apply(layers.initialize_he)
 
     def forward(self, photo: Images) -> Images:
         """Map a photo (B, 3, H, W), H and W multiples of 32, RGB in [-1, 1], to its anime version, the same shape."""
@@ -100,14 +99,6 @@ def double(inputs: int, middle: int, outputs: int, *, upsample: str) -> nn.Seque
         return nn.Sequential(enter, nn.ReLU(), leave, nn.ReLU())
     leave = nn.Conv2d(middle, outputs, 3, padding=1)
     return nn.Sequential(nn.Upsample(scale_factor=2), enter, nn.ReLU(), leave, nn.ReLU())
-
-
-def initialize(module: nn.Module) -> None:
-    """Start with weights N(0, 2 / fan-in) and biases at zero."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 PAPER = "U-NetPlus (Hasan and Linte, 2019), https://arxiv.org/abs/1902.08994"

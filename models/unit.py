@@ -211,7 +211,7 @@ class UNIT2018(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["i
         self.noise = Noise()
         paint = nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect")
         self.decoder = nn.Sequential(*(residual() for _ in range(residuals)), *up, paint)
-        self.apply(initialize_he)
+        self.apply(layers.initialize_he)
 
     def encode(self, images: Images) -> Features:
         """Map images (B, 3, H, W), RGB in [-1, 1], to the mean of their code, (B, 4 * width, H/4, W/4)."""
@@ -227,14 +227,6 @@ class UNIT2018(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["i
         In training the code is a sample: N(0, 1) is added to its mean.
         """
         return self.decode(self.noise(self.encode(photo)))
-
-
-def initialize_he(module: nn.Module) -> None:
-    """Start as the 2018 generators do: weights of variance 2 / fan-in, biases at zero."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def halve(width: int, depth: int, *, kernel: int, padding: Literal["zeros", "reflect"], slope: float) -> nn.Sequential:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models import download
+from models import download, layers
 from models.download import Download
 from models.layers import Features
 
@@ -22,7 +22,6 @@ OFFICIAL = {
     for kind, sha256 in (("vgg16", "397923af"), ("vgg19", "dcbb9e9d"))
 }
 GROWTH = (1, 2, 4, 8, 8)
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def indices(kind: str) -> dict[str, int]:
@@ -73,12 +72,11 @@ class Trunk(nn.Module):
                 channels = growth * width
             stages.append(nn.MaxPool2d(2, ceil_mode=reflect))
         self.features = nn.Sequential(*stages[: self.indices[deepest] + 1])
-        self.register_buffer("matrix", torch.tensor([1 / deviation for deviation in DEVIATION]).diag())
-        self.register_buffer(
-            "offset", torch.tensor([-mean / deviation for mean, deviation in zip(MEAN, DEVIATION, strict=True)])
-        )
+        statistics = zip(layers.IMAGENET_MEAN, layers.IMAGENET_DEVIATION, strict=True)
+        self.register_buffer("matrix", torch.tensor([1 / deviation for deviation in layers.IMAGENET_DEVIATION]).diag())
+        self.register_buffer("offset", torch.tensor([-mean / deviation for mean, deviation in statistics]))
         self.register_buffer("filled", torch.tensor(False))
-        self.apply(initialize)
+        self.apply(layers.initialize_he)
         self.requires_grad_(False)
 
     def forward(
@@ -119,11 +117,3 @@ def read(kind: str, file: str) -> Mapping[str, Tensor]:
         return torch.load(download.fetch(OFFICIAL[kind]), map_location="cpu", weights_only=True, mmap=True)
     except OSError as error:
         raise OSError(f"{error} Or put {file} into the folder that NIJIGEN_WEIGHTS names.") from error
-
-
-def initialize(module: nn.Module) -> None:
-    """Start with He's normal weights, which keep the scale of maps from layer to layer, and biases at zero."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -247,7 +247,9 @@ def test_what_does_not_fit_is_refused(network: adain.CrossDomain):
 def test_a_zero_padded_trunk_is_torchvisions():
     trunk = vgg.Trunk("vgg19", "relu4_2", width=2)
     x = torch.rand(1, 3, 20, 20)
-    y = (x - torch.tensor(vgg.MEAN).view(1, 3, 1, 1)) / torch.tensor(vgg.DEVIATION).view(1, 3, 1, 1)
+    y = (x - torch.tensor(layers.IMAGENET_MEAN).view(1, 3, 1, 1)) / torch.tensor(layers.IMAGENET_DEVIATION).view(
+        1, 3, 1, 1
+    )
     first = trunk.features[0]
     assert isinstance(first, nn.Conv2d)
     expected = F.conv2d(y, first.weight, first.bias, padding=1).relu()

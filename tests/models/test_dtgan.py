@@ -66,9 +66,10 @@ def test_lade_takes_the_statistics_of_the_mix():
 def test_lade_is_its_formula():
     lade = dtgan.LADE(4, epsilon=0.1)
     x = torch.randn(1, 4, 6, 6)
-    whitened, _, _ = layers.normalize_spatial(x, 0.1)
-    _, mean, deviation = layers.normalize_spatial(lade.mix(x), 0.1)
-    torch.testing.assert_close(lade(x), whitened * deviation + mean)
+    variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
+    wanted_variance, wanted_mean = torch.var_mean(lade.mix(x), dim=(2, 3), correction=0, keepdim=True)
+    whitened = (x - mean) / (variance + 0.1).sqrt()
+    torch.testing.assert_close(lade(x), whitened * (wanted_variance + 0.1).sqrt() + wanted_mean)
 
 
 def test_attention_with_an_empty_memory_is_a_leaky_relu():

@@ -13,13 +13,6 @@ def pictures(height: int, width: int, *, count: int = 1) -> Tensor:
     return torch.rand(count, 3, height, width) * 2 - 1
 
 
-def test_grayscale_weighs_the_colors():
-    red = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1).expand(1, 3, 4, 5)
-    assert frequency.grayscale(red).shape == (1, 1, 4, 5)
-    torch.testing.assert_close(frequency.grayscale(red)[0, 0, 0, 0], torch.tensor(2 * 0.299 - 1))
-    torch.testing.assert_close(frequency.grayscale(torch.ones(1, 3, 2, 2)), torch.ones(1, 1, 2, 2))
-
-
 def test_a_wave_is_two_points_around_the_centre():
     wave = torch.cos(2 * math.pi * 3 * torch.arange(32.0) / 32).expand(1, 1, 32, 32)
     magnitude = frequency.log_magnitude(wave)[0, 0]

@@ -179,7 +179,7 @@ def test_only_torchvisions_trunks_can_be_filled():
 
 def test_preprocessing_is_torchvisions_and_travels_with_the_weights():
     trunk = vgg.Trunk("vgg16", "relu1_1", width=4)
-    mean, deviation = torch.tensor(vgg.MEAN), torch.tensor(vgg.DEVIATION)
+    mean, deviation = torch.tensor(layers.IMAGENET_MEAN), torch.tensor(layers.IMAGENET_DEVIATION)
     x = torch.rand(3)
     torch.testing.assert_close(trunk.matrix @ x + trunk.offset, (x - mean) / deviation)
     assert {"matrix", "offset", "filled"} <= trunk.state_dict().keys()
@@ -190,7 +190,9 @@ def test_the_trained_features_are_torchvisions(weights_dir: Path):
     trunk.fill()
     file = load_file(weights_dir / "vgg16_to_relu2_2.safetensors")
     x = torch.rand(1, 3, 24, 20)
-    mean, deviation = (torch.tensor(value).view(1, 3, 1, 1) for value in (vgg.MEAN, vgg.DEVIATION))
+    mean, deviation = (
+        torch.tensor(value).view(1, 3, 1, 1) for value in (layers.IMAGENET_MEAN, layers.IMAGENET_DEVIATION)
+    )
     y = (x - mean) / deviation
     for index in (0, 2, 5, 7):
         y = F.max_pool2d(y, 2) if index == 5 else y

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import models
-from models import convert, discriminators, frequency, image, layers, registry, restormer
+from models import convert, discriminators, image, layers, registry, restormer
 from models.conversion import restormer as official
 from models.registry import CheckpointError
 
@@ -193,7 +193,7 @@ def test_a_grey_network_sees_the_luminance():
     photo = pictures(16, 16)
     made = network(photo)
     assert torch.equal(made[:, 0], made[:, 2])
-    torch.testing.assert_close(made[:, :1], network(frequency.grayscale(photo).repeat(1, 3, 1, 1))[:, :1])
+    torch.testing.assert_close(made[:, :1], network(layers.luma(photo).repeat(1, 3, 1, 1))[:, :1])
 
 
 @pytest.mark.parametrize("size", [(250, 333), (33, 47)])

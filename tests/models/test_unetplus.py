@@ -49,7 +49,7 @@ def test_the_encoder_sees_the_statistics_of_imagenet():
     network = unetplus.UNetPlus(width=1)
     seen = []
     network.encoder[0].register_forward_pre_hook(lambda layer, given: seen.append(given[0]))
-    mean = torch.tensor(unetplus.MEAN).view(1, 3, 1, 1)
+    mean = torch.tensor(layers.IMAGENET_MEAN).view(1, 3, 1, 1)
     network((2 * mean - 1).expand(1, 3, 32, 32))
     network(torch.ones(1, 3, 32, 32))
     torch.testing.assert_close(seen[0], torch.zeros(1, 3, 32, 32), atol=1e-6, rtol=0)
