@@ -4,6 +4,7 @@ Source: UFR-GAN (Nguyen et al., 2025), its frequency module, and PatchNCE (Park 
 Where the source contradicts itself, the functions say what is done instead.
 """
 
+import dataclasses
 from typing import Literal
 
 import torch
@@ -15,8 +16,6 @@ from models import layers
 from models.image import Images
 
 Maps = Float[Tensor, "*batch height width"]
-SIDE, STRIDE = 32, 16
-KEEP = 0.75
 
 
 def log_magnitude(maps: Maps, *, shift: bool = True) -> Maps:
@@ -53,7 +52,7 @@ def binarize(maps: Maps, *, threshold: Literal["mean", "median"] = "mean", tempe
     return (above > 0).to(soft.dtype) + (soft - soft.detach())
 
 
-def crop_center(maps: Maps, *, keep: float = KEEP, null_radius: float = 0) -> Float[Tensor, "*batch _rows _columns"]:
+def crop_center(maps: Maps, *, keep: float = 0.75, null_radius: float = 0) -> Float[Tensor, "*batch _rows _columns"]:
     """Keep the middle of shifted spectra: low and middle frequencies, without the outermost ring.
 
     The source says that this shows middle and high frequencies. After the shift it cannot, for the centre is frequency
@@ -78,7 +77,7 @@ def crop_center(maps: Maps, *, keep: float = KEEP, null_radius: float = 0) -> Fl
 
 
 def blocks(
-    maps: Float[Tensor, "batch 1 height width"], *, side: int = SIDE, stride: int = STRIDE
+    maps: Float[Tensor, "batch 1 height width"], *, side: int = 32, stride: int = 16
 ) -> Float[Tensor, "batch count {side} {side}"]:
     """Cut maps into overlapping squares, row by row; 192 x 192 gives 11 x 11 of them by default.
 
@@ -90,62 +89,86 @@ def blocks(
     return F.unfold(maps, side, stride=stride).mT.unflatten(2, (side, side))
 
 
-class FrequencyFeatures(nn.Module):
-    """Turn images into unit vectors, one for each block, for the contrastive loss.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bands:
+    """What of a picture's frequencies is looked at, and in which pieces.
 
-    Args:
-        local_fft: Cut the image into blocks and transform each, so that a vector belongs to a region of the image.
+    Attributes:
+        local_fft: Cut the image into blocks and transform each, so that a block belongs to a region of the image.
             By default, as in the source, the spectrum of the whole image is cut, so that it belongs to a frequency
             band, and the source's claim about regions does not hold.
         shift: Of `log_magnitude`. Without it the crop keeps the highest frequencies instead of the lowest.
-        null_radius: Of `crop_center`.
-        threshold: Of `binarize`.
-        temperature: Of `binarize`.
-        hidden: Width of the hidden layer.
-        outputs: Length of the vectors.
+        keep: Of `crop_center`, like `null_radius`.
+        null_radius: Bins around frequency zero that become 0.
+        side: Of `blocks`, like `stride`.
+        stride: Between neighbouring blocks.
+        threshold: Of `binarize`, like `temperature`.
+        temperature: Width of its sigmoid.
 
     Raises:
-        ValueError: Frequency zero shall be nulled where it is not in the centre.
+        ValueError: Frequency zero shall be nulled where it is not in the centre, or nothing would be left to look at.
     """
 
-    def __init__(
-        self,
-        *,
-        local_fft: bool = False,
-        shift: bool = True,
-        null_radius: float = 0,
-        threshold: Literal["mean", "median"] = "mean",
-        temperature: float = 0.5,
-        hidden: int = 256,
-        outputs: int = 128,
-    ) -> None:
-        super().__init__()
-        if null_radius and not shift:
+    local_fft: bool = False
+    shift: bool = True
+    keep: float = 0.75
+    null_radius: float = 0
+    side: int = 32
+    stride: int = 16
+    threshold: Literal["mean", "median"] = "mean"
+    temperature: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse settings that do not fit together."""
+        if self.null_radius and not self.shift:
             raise ValueError(
-                f"null_radius is {null_radius:g} and shift off; frequency zero is centred by a shift only."
+                f"null_radius is {self.null_radius:g} and shift off; frequency zero is centred by a shift only."
             )
-        self.local_fft, self.shift, self.null_radius = local_fft, shift, null_radius
-        self.threshold: Literal["mean", "median"] = threshold
-        self.temperature = temperature
-        bins = round(KEEP * SIDE) ** 2 if local_fft else SIDE**2
-        self.project = nn.Sequential(nn.Linear(bins, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        if not 0 < self.keep <= 1 or round(self.keep * self.side) < 1 or self.stride < 1:
+            raise ValueError(
+                f"keep is {self.keep:g}, side {self.side} and stride {self.stride}; expected a share in (0, 1] that "
+                "leaves some of the side, and a stride from 1."
+            )
 
-    def forward(self, images: Images) -> Float[Tensor, "batch count outputs"]:
-        """Map RGB in [-1, 1] to vectors of length 1; a 256 px image has 121 blocks, 225 with `local_fft`."""
-        return F.normalize(self.project(self.bands(images).flatten(2)), dim=-1)
+    @property
+    def bins(self) -> int:
+        """How many frequencies a block holds."""
+        return (round(self.keep * self.side) if self.local_fft else self.side) ** 2
 
-    def bands(self, images: Images) -> Float[Tensor, "batch count rows columns"]:
-        """Say for each block which of its frequencies are strong: zeros and ones."""
+    def cut(self, images: Images) -> Float[Tensor, "batch count rows columns"]:
+        """Say for each block of RGB images in [-1, 1] which of its frequencies are strong: zeros and ones."""
         gray = (layers.luma(images) + 1) / 2
         if self.local_fft:
-            return self.strong(blocks(gray))
-        return blocks(self.strong(gray))
+            return self.strong(blocks(gray, side=self.side, stride=self.stride))
+        return blocks(self.strong(gray), side=self.side, stride=self.stride)
 
     def strong(self, maps: Maps) -> Float[Tensor, "*batch _rows _columns"]:
         """Transform, binarise, crop."""
         magnitude = log_magnitude(maps, shift=self.shift)
         above = binarize(magnitude, threshold=self.threshold, temperature=self.temperature)
-        return crop_center(above, null_radius=self.null_radius)
+        return crop_center(above, keep=self.keep, null_radius=self.null_radius)
+
+
+DEFAULT = Bands()
+
+
+class FrequencyFeatures(nn.Module):
+    """Turn images into unit vectors, one for each block, for the contrastive loss.
+
+    Args:
+        bands: What is looked at.
+        hidden: Width of the hidden layer.
+        outputs: Length of the vectors.
+    """
+
+    def __init__(self, bands: Bands = DEFAULT, *, hidden: int = 256, outputs: int = 128) -> None:
+        super().__init__()
+        self.bands = bands
+        self.project = nn.Sequential(nn.Linear(bands.bins, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+    def forward(self, images: Images) -> Float[Tensor, "batch count outputs"]:
+        """Map RGB in [-1, 1] to vectors of length 1; a 256 px image has 121 blocks, 225 with `local_fft`."""
+        return F.normalize(self.project(self.bands.cut(images).flatten(2)), dim=-1)
 
 
 def choose(total: int, *, generator: torch.Generator, count: int = 64) -> Int[Tensor, " chosen"]:

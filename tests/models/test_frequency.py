@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import frequency
+from models import frequency, layers
 
 
 def pictures(height: int, width: int, *, count: int = 1) -> Tensor:
@@ -74,7 +74,7 @@ def test_192_bins_a_side_make_121_blocks():
 
 @pytest.mark.parametrize(("local", "count"), [(False, 121), (True, 225)])
 def test_features_are_unit_vectors(local: bool, count: int):  # noqa: FBT001
-    network = frequency.FrequencyFeatures(local_fft=local, null_radius=2)
+    network = frequency.FrequencyFeatures(frequency.Bands(local_fft=local, null_radius=2))
     vectors = network(pictures(256, 256))
     assert vectors.shape == (1, count, 128)
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(1, count))
@@ -84,7 +84,7 @@ def test_features_are_unit_vectors(local: bool, count: int):  # noqa: FBT001
 @pytest.mark.parametrize("settings", [{}, {"local_fft": True}, {"threshold": "median"}, {"shift": False}])
 def test_the_fake_image_gets_a_gradient(settings: dict):
     fake = pictures(64, 96, count=2).requires_grad_()
-    vectors = frequency.FrequencyFeatures(**settings)(fake)
+    vectors = frequency.FrequencyFeatures(frequency.Bands(**settings))(fake)
     (vectors * torch.randn(vectors.shape)).sum().backward()
     assert fake.grad is not None
     assert fake.grad.isfinite().all()
@@ -98,17 +98,47 @@ def test_images_of_a_batch_do_not_meet():
 
 
 def test_local_blocks_belong_to_regions():
-    network = frequency.FrequencyFeatures(local_fft=True)
+    bands = frequency.Bands(local_fft=True)
     one = pictures(64, 64)
     other = one.clone()
     other[..., 48:, 48:] = 0
-    same = (network.bands(one) == network.bands(other)).flatten(2).all(dim=2)[0]
+    same = (bands.cut(one) == bands.cut(other)).flatten(2).all(dim=2)[0]
     assert same.tolist() == [True] * 8 + [False]
 
 
 def test_nothing_is_nulled_where_zero_is_not_in_the_centre():
     with pytest.raises(ValueError, match="null_radius is 2"):
-        frequency.FrequencyFeatures(shift=False, null_radius=2)
+        frequency.Bands(shift=False, null_radius=2)
+
+
+@pytest.mark.parametrize("wrong", [{"keep": 0.0}, {"keep": 1.1}, {"keep": 0.1, "side": 4}, {"side": 0}, {"stride": 0}])
+def test_nothing_to_look_at_is_refused(wrong: dict):
+    with pytest.raises(ValueError, match=r"keep is .* expected a share"):
+        frequency.Bands(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("settings", "count", "bins"),
+    [
+        ({}, 9 * 9, 32**2),  # 0.75 of 224 are 168: 9 places of 32, every 16th
+        ({"keep": 0.5}, 6 * 6, 32**2),
+        ({"keep": 1.0, "side": 16, "stride": 8}, 27 * 27, 16**2),
+        ({"local_fft": True}, 13 * 13, 24**2),
+        ({"local_fft": True, "keep": 0.5, "side": 20, "stride": 30}, 7 * 7, 10**2),
+    ],
+)
+def test_the_crop_and_the_blocks_are_settings(settings: dict, count: int, bins: int):
+    bands = frequency.Bands(**settings)
+    assert bands.bins == bins
+    assert bands.cut(pictures(224, 224)).flatten(2).shape == (1, count, bins)
+    assert frequency.FrequencyFeatures(bands, hidden=5, outputs=7)(pictures(224, 224)).shape == (1, count, 7)
+
+
+def test_the_whole_spectrum_is_kept_where_asked_for():
+    bands = frequency.Bands(keep=1.0, side=64, stride=64, temperature=0.2)
+    images = pictures(64, 64)
+    gray = (layers.luma(images) + 1) / 2
+    assert torch.equal(bands.cut(images)[0, 0], frequency.binarize(frequency.log_magnitude(gray))[0, 0])
 
 
 def test_chosen_blocks_differ_and_follow_the_seed():
