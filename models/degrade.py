@@ -12,11 +12,14 @@ import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+import cv2
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from models import image
 from models.image import Images
 
 Kind = Literal["low_light", "haze", "rain", "motion_blur", "noise", "jpeg"]
@@ -40,24 +43,6 @@ RANGES = {
     "noise_photons": (100.0, 1000.0),
     "jpeg_quality": (10, 60),
 }
-LUMINANCE_STEPS = (
-    *(16, 11, 10, 16, 24, 40, 51, 61),
-    *(12, 12, 14, 19, 26, 58, 60, 55),
-    *(14, 13, 16, 24, 40, 57, 69, 56),
-    *(14, 17, 22, 29, 51, 87, 80, 62),
-    *(18, 22, 37, 56, 68, 109, 103, 77),
-    *(24, 35, 55, 64, 81, 104, 113, 92),
-    *(49, 64, 78, 87, 103, 121, 120, 101),
-    *(72, 92, 95, 98, 112, 100, 103, 99),
-)
-CHROMINANCE_STEPS = (
-    *(17, 18, 24, 47, 99, 99, 99, 99),
-    *(18, 21, 26, 66, 99, 99, 99, 99),
-    *(24, 26, 56, 99, 99, 99, 99, 99),
-    *(47, 66, 99, 99, 99, 99, 99, 99),
-    *(99,) * 32,
-)
-YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -228,61 +213,19 @@ def noise(images: Images, *, sigma: float, photons: float, generator: torch.Gene
 
 
 def jpeg(images: Images, *, quality: int) -> Images:
-    """Lose what JPEG loses: rounded cosine coefficients of 8 x 8 blocks, colour at half the resolution.
-
-    The rest of the format packs bits without loss, so no file is written.
+    """Write every image as a JPEG file, with colour at half the resolution, and read it again; no gradient passes.
 
     Args:
         images: RGB in [-1, 1].
-        quality: 1 to 100, as the Independent JPEG Group's encoder scales its tables.
-
-    Source:
-        ITU-T T.81, annexes A and K.
+        quality: 1 to 100, as the Independent JPEG Group's encoder counts it.
     """
-    height, width = images.shape[-2:]
-    padded = F.pad(images, (0, -width % 16, 0, -height % 16), mode="replicate")
-    matrix, offset = images.new_tensor(YCBCR), images.new_tensor((0.0, 128.0, 128.0)).view(3, 1, 1)
-    ycbcr = (mix(matrix, (127.5 * (padded + 1)).round()) + offset).round()
-    dither = 0.25 + 0.25 * (torch.arange(padded.shape[-1] // 2, device=images.device) % 2)  # as libjpeg halves
-    halved = (F.avg_pool2d(ycbcr[:, 1:], 2) + dither).floor()
-    luminance = round_blocks(ycbcr[:, :1], quantizer(LUMINANCE_STEPS, quality=quality).to(images))
-    chrominance = round_blocks(halved, quantizer(CHROMINANCE_STEPS, quality=quality).to(images))
-    colors = F.interpolate(chrominance, scale_factor=2, mode="bilinear")
-    decoded = mix(matrix.inverse(), torch.cat([luminance, colors], dim=1) - offset)
-    return (decoded.round() / 127.5 - 1).clamp(-1, 1)[..., :height, :width]
-
-
-def mix(matrix: Float[Tensor, "3 3"], images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h w"]:
-    """Multiply the three values of each pixel by a matrix."""
-    return torch.einsum("ij,bjhw->bihw", matrix, images)
-
-
-def round_blocks(
-    planes: Float[Tensor, "batch planes rows columns"], steps: Float[Tensor, "8 8"]
-) -> Float[Tensor, "batch planes rows columns"]:
-    """Round the cosine coefficients of 8 x 8 blocks to multiples of their steps.
-
-    Args:
-        planes: Whole numbers in [0, 255]; sides are multiples of 8.
-        steps: One for each coefficient.
-
-    Returns:
-        Whole numbers in [0, 255].
-    """
-    frequency = torch.arange(8.0)[:, None]
-    basis = torch.cos((2 * torch.arange(8.0) + 1) * frequency * math.pi / 16) / 2  # rows are frequencies
-    basis = torch.cat([basis[:1] / math.sqrt(2), basis[1:]]).to(planes)
-    rows, columns = planes.shape[-2:]
-    cut = (planes - 128).unflatten(3, (columns // 8, 8)).unflatten(2, (rows // 8, 8)).transpose(3, 4)
-    coefficients = ((basis @ cut @ basis.T) / steps).round() * steps
-    joined = (basis.T @ coefficients @ basis).transpose(3, 4).flatten(4).flatten(2, 3)
-    return (joined + 128).round().clamp(0, 255)
-
-
-def quantizer(steps: tuple[int, ...], *, quality: int) -> Float[Tensor, "8 8"]:
-    """Scale a table of annex K to a quality; 50 leaves it as it is."""
-    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return ((torch.tensor(steps, dtype=torch.float32) * scale + 50) / 100).floor().clamp(1, 255).view(8, 8)
+    decoded = []
+    for pixels in image.to_uint8(images):
+        _, file = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+        picture = cv2.imdecode(file, cv2.IMREAD_COLOR)
+        assert picture is not None
+        decoded.append(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+    return image.from_uint8(np.stack(decoded)).to(images)
 
 
 def depth_field(height: int, width: int, *, generator: torch.Generator) -> Field:
