@@ -54,7 +54,7 @@ class Dense(nn.Module):
         return F.linear(x, self.gain * self.weight, self.rate * self.bias)
 
 
-class Convolution(nn.Module):
+class EqualizedConvolution(nn.Module):
     """Convolution with an equalised learning rate.
 
     Args:
@@ -76,7 +76,7 @@ class Convolution(nn.Module):
         return F.conv2d(x, self.gain * self.weight, self.bias, stride=self.stride, padding=self.padding)
 
 
-class StyledConvolution(nn.Module):
+class SynthesisLayer(nn.Module):
     """Modulated convolution, noise, offset, LeakyReLU.
 
     Args:

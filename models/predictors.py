@@ -34,7 +34,7 @@ class OffsetNorm(nn.BatchNorm2d):
         self.register_buffer("weight", torch.ones(channels), persistent=False)
 
 
-class Convolution(nn.Conv2d):
+class NormedConvolution(nn.Conv2d):
     """A convolution and its batch norm, or with a bias into which the norm was folded.
 
     Args:
@@ -85,9 +85,9 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, wider: int, stride: int, norm: Norm) -> None:
         super().__init__()
         inside = inputs * wider
-        one = functools.partial(Convolution, kernel=(1, 1), norm=norm)
+        one = functools.partial(NormedConvolution, kernel=(1, 1), norm=norm)
         self.expand = one(inputs, inside) if wider > 1 else None
-        self.depthwise = Convolution(inside, inside, kernel=(3, 3), stride=stride, groups=inside, norm=norm)
+        self.depthwise = NormedConvolution(inside, inside, kernel=(3, 3), stride=stride, groups=inside, norm=norm)
         self.project = one(inside, outputs)
         self.skip = stride == 1 and inputs == outputs
 
@@ -110,7 +110,7 @@ class Mobile(nn.Module):
     def __init__(self, *, width: float = 1.0, numbers: int = 100, norm: Norm = "folded") -> None:
         super().__init__()
         channels, count = eights(32 * width), 0
-        self.stem = Convolution(3, channels, kernel=(3, 3), stride=2, norm=norm)
+        self.stem = NormedConvolution(3, channels, kernel=(3, 3), stride=2, norm=norm)
         for wider, outputs, blocks, first in MOBILE:
             for number in range(blocks):
                 made = eights(outputs * width)
@@ -120,7 +120,7 @@ class Mobile(nn.Module):
                 channels, count = made, count + 1
         self.blocks = count
         last = eights(1280 * max(1.0, width))
-        self.head = Convolution(channels, last, kernel=(1, 1), norm=norm)
+        self.head = NormedConvolution(channels, last, kernel=(1, 1), norm=norm)
         self.bottleneck = nn.Conv2d(last, numbers, 1)
         self.apply(layers.initialize_he)
 
@@ -213,7 +213,7 @@ def unit(
 ) -> nn.Sequential:
     """Make a convolution of the Inception trunk, with its norm (no gain) and ReLU6."""
     kind = "offset" if norm == "batch" else "folded"
-    conv = Convolution(inputs, outputs, kernel=kernel, stride=stride, padding=padding, norm=kind)
+    conv = NormedConvolution(inputs, outputs, kernel=kernel, stride=stride, padding=padding, norm=kind)
     return nn.Sequential(conv, nn.ReLU6())
 
 

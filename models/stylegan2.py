@@ -101,10 +101,10 @@ class SynthesisBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, width: int, side: int) -> None:
         super().__init__()
         if inputs:
-            self.conv0 = modulation.StyledConvolution(inputs, outputs, width=width, side=side, double=True)
+            self.conv0 = modulation.SynthesisLayer(inputs, outputs, width=width, side=side, double=True)
         else:
             self.const = nn.Parameter(torch.randn(outputs, side, side))
-        self.conv1 = modulation.StyledConvolution(outputs, outputs, width=width, side=side)
+        self.conv1 = modulation.SynthesisLayer(outputs, outputs, width=width, side=side)
         self.torgb = modulation.ToRGB(outputs, width=width)
         self.resample_filter: Tensor
         self.register_buffer("resample_filter", modulation.resample_filter())
@@ -221,7 +221,7 @@ class StyleGAN2(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["
         return self.synthesis(torch.cat([first[:, :crossover], second[:, crossover:]], dim=1))
 
 
-class Layer(modulation.Convolution):
+class Layer(modulation.EqualizedConvolution):
     """Convolution of the discriminator, of the halved map where asked for; LeakyReLU follows wherever `bias` is on."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, halve: bool = False, bias: bool = True) -> None:

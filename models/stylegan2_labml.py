@@ -78,7 +78,7 @@ class StyleBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, width: int) -> None:
         super().__init__()
         self.to_style = modulation.Dense(width, inputs, bias=1.0)
-        self.conv = modulation.Convolution(inputs, outputs, 3, bias=False)
+        self.conv = modulation.EqualizedConvolution(inputs, outputs, 3, bias=False)
         self.scale_noise = nn.Parameter(torch.zeros(1))
         self.bias = nn.Parameter(torch.zeros(outputs))
 
@@ -99,7 +99,7 @@ class ToRGB(nn.Module):
     def __init__(self, inputs: int, *, width: int) -> None:
         super().__init__()
         self.to_style = modulation.Dense(width, inputs, bias=1.0)
-        self.conv = modulation.Convolution(inputs, 3, 1, bias=False)
+        self.conv = modulation.EqualizedConvolution(inputs, 3, 1, bias=False)
         self.bias = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Features, style: Vectors) -> Images:
@@ -175,9 +175,9 @@ class Residual(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.residual = modulation.Convolution(inputs, outputs, 1)
-        self.conv1 = modulation.Convolution(inputs, inputs, 3, padding=1)
-        self.conv2 = modulation.Convolution(inputs, outputs, 3, padding=1)
+        self.residual = modulation.EqualizedConvolution(inputs, outputs, 1)
+        self.conv1 = modulation.EqualizedConvolution(inputs, inputs, 3, padding=1)
+        self.conv2 = modulation.EqualizedConvolution(inputs, outputs, 3, padding=1)
 
     def forward(self, x: Features) -> Features:
         """Map (B, inputs, H, W) to (B, outputs, H/2, W/2)."""
@@ -201,9 +201,9 @@ class Discriminator(nn.Module, PyTorchModelHubMixin, library_name="nijigen"):
         super().__init__()
         channels = widths(resolution, narrowest=narrowest, widest=widest)
         last = channels[-1] + 1
-        self.from_rgb = modulation.Convolution(3, channels[0], 1)
+        self.from_rgb = modulation.EqualizedConvolution(3, channels[0], 1)
         self.blocks = nn.Sequential(*(Residual(*pair) for pair in itertools.pairwise(channels)))
-        self.conv = modulation.Convolution(last, last, 3)
+        self.conv = modulation.EqualizedConvolution(last, last, 3)
         self.final = modulation.Dense(4 * last, 1)
 
     def forward(self, images: Images) -> Float[Tensor, "batch 1"]:

@@ -99,7 +99,7 @@ class Transformer(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=
         options = {"numbers": numbers, "separable": separable, "padding": padding}
         styled = functools.partial(StyledConvolution, **options)
         down = functools.partial(
-            predictors.Convolution,
+            predictors.NormedConvolution,
             padding=(0, 0),
             kernel=(3, 3),
             stride=2,

@@ -15,7 +15,7 @@ from models.card import ModelCard
 from models.image import Images
 from models.layers import Features
 
-UPSAMPLES = ("transposed", "nn", "nn1", "nn-concat")
+UPSAMPLES = ("transposed", "nearest", "nearest1", "nearest-concat")
 DEPTH = 4
 
 
@@ -25,8 +25,8 @@ class UNet(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["image
     Args:
         width: Channels at full size; every halving doubles them.
         upsample: How a doubling halves the channels: "transposed" by a 2 x 2 transposed convolution; after a
-            nearest-neighbour enlargement, "nn" by a 3 x 3 convolution (34,513,475) and "nn1" by a 1 x 1 one
-            (28,942,915); "nn-concat" not at all, so that the next block sees more channels (31,379,075).
+            nearest-neighbour enlargement, "nearest" by a 3 x 3 convolution (34,513,475) and "nearest1" by a 1 x 1 one
+            (28,942,915); "nearest-concat" not at all, so that the next block sees more channels (31,379,075).
 
     Raises:
         ValueError: The way of upsampling is unknown.
@@ -41,7 +41,7 @@ class UNet(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["image
         self.down = nn.ModuleList(convolve_twice(inputs[i], inputs[i + 1]) for i in range(DEPTH))
         self.middle = convolve_twice(widths[-2], widths[-1])
         upper = widths[DEPTH - 1 :: -1]
-        kept = 2 if upsample == "nn-concat" else 1
+        kept = 2 if upsample == "nearest-concat" else 1
         self.up = nn.ModuleList(double(2 * channels, upsample) for channels in upper)
         self.fuse = nn.ModuleList(convolve_twice((kept + 1) * channels, channels) for channels in upper)
         self.paint = nn.Conv2d(width, 3, 1)
@@ -66,13 +66,13 @@ def convolve_twice(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def double(channels: int, upsample: str) -> nn.Module:
-    """Make a layer that doubles height and width, and halves the channels unless `upsample` is "nn-concat"."""
+    """Make a layer that doubles height and width, and halves the channels unless `upsample` is "nearest-concat"."""
     if upsample == "transposed":
         return nn.ConvTranspose2d(channels, channels // 2, 2, stride=2)
     nearest = nn.Upsample(scale_factor=2)
-    if upsample == "nn-concat":
+    if upsample == "nearest-concat":
         return nearest
-    kernel = 3 if upsample == "nn" else 1
+    kernel = 3 if upsample == "nearest" else 1
     return nn.Sequential(nearest, nn.Conv2d(channels, channels // 2, kernel, padding=kernel // 2))
 
 
@@ -111,7 +111,7 @@ CARDS = (
         name="unet-nn",
         title="U-Net, nearest neighbour",
         task="translate",
-        build=functools.partial(UNet, upsample="nn"),
+        build=functools.partial(UNet, upsample="nearest"),
         multiple=16,
         paper=PAPER,
         licence="architecture only",
@@ -122,7 +122,7 @@ CARDS = (
         name="unet-small",
         title="U-Net, nearest neighbour, small",
         task="translate",
-        build=functools.partial(UNet, width=16, upsample="nn"),
+        build=functools.partial(UNet, width=16, upsample="nearest"),
         multiple=16,
         paper=PAPER,
         licence="architecture only",

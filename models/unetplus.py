@@ -22,7 +22,7 @@ ENCODERS = {
 }
 DECODERS = {"vgg11": (8, 8, 4, 2, 1), "vgg16": (8, 8, 8, 2, 1)}
 MIDDLES = (16, 16, 16, 8, 4)
-UPSAMPLES = ("nn", "transposed")
+UPSAMPLES = ("nearest", "transposed")
 
 
 class UNetPlus(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["image-to-image", "anime"]):
@@ -32,8 +32,8 @@ class UNetPlus(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["i
 
     Args:
         encoder: "vgg11" or "vgg16".
-        upsample: "nn" doubles by nearest neighbour, then convolves twice; "transposed" convolves, then doubles by a
-            transposed convolution of 4 x 4.
+        upsample: "nearest" doubles by nearest neighbour, then convolves twice; "transposed" convolves, then doubles by
+            a transposed convolution of 4 x 4.
         batch_norm: Normalise every convolution of the encoder, as the paper does; 5,504 more parameters (VGG11).
         width: Channels at the end of the decoder; the encoder starts with twice as many.
 
@@ -45,7 +45,7 @@ class UNetPlus(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["i
     deviation: Tensor
 
     def __init__(
-        self, *, encoder: str = "vgg11", upsample: str = "nn", batch_norm: bool = False, width: int = 32
+        self, *, encoder: str = "vgg11", upsample: str = "nearest", batch_norm: bool = False, width: int = 32
     ) -> None:
         super().__init__()
         if encoder not in ENCODERS or upsample not in UPSAMPLES:

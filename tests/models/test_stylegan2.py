@@ -127,7 +127,7 @@ def test_equalised_layers_scale_when_used():
     x = torch.randn(2, 16)
     torch.testing.assert_close(dense(x), x @ dense.weight.T * 0.01 / 4 + 0.01 * 2)
     assert modulation.Dense(400, 400, rate=0.01).weight.std().item() == pytest.approx(100, rel=0.02)
-    conv = modulation.Convolution(4, 2, 3)
+    conv = modulation.EqualizedConvolution(4, 2, 3)
     pixels = torch.randn(1, 4, 5, 5)
     torch.testing.assert_close(conv(pixels), F.conv2d(pixels, conv.weight / 6))
 

@@ -107,7 +107,7 @@ def test_a_pooling_module_of_inception_is_its_formula():
 
 
 def test_same_padding_puts_the_odd_pixel_below_and_to_the_right():
-    conv = predictors.Convolution(1, 1, kernel=(3, 3), stride=2, norm="folded")
+    conv = predictors.NormedConvolution(1, 1, kernel=(3, 3), stride=2, norm="folded")
     nn.init.ones_(conv.weight)
     nn.init.zeros_(conv.bias)
     assert conv(torch.ones(1, 1, 8, 8))[0, 0, :, 0].tolist() == [9, 9, 9, 6]

@@ -11,7 +11,7 @@ from models.registry import CheckpointError
 
 @pytest.mark.parametrize(
     ("upsample", "count"),
-    [("transposed", 31_031_875), ("nn", 34_513_475), ("nn1", 28_942_915), ("nn-concat", 31_379_075)],
+    [("transposed", 31_031_875), ("nearest", 34_513_475), ("nearest1", 28_942_915), ("nearest-concat", 31_379_075)],
 )
 def test_parameter_counts(upsample: str, count: int):
     with torch.device("meta"):
@@ -34,7 +34,9 @@ def test_every_form_keeps_the_size_and_trains_everything(upsample: str):
 
 
 def test_an_unknown_way_of_upsampling_is_refused():
-    with pytest.raises(ValueError, match="upsample is 'bicubic'; expected one of transposed, nn, nn1, nn-concat"):
+    with pytest.raises(
+        ValueError, match="upsample is 'bicubic'; expected one of transposed, nearest, nearest1, nearest-concat"
+    ):
         unet.UNet(upsample="bicubic")
 
 
@@ -64,7 +66,7 @@ def test_layers_that_learn_to_double_start_with_a_checkerboard(kind: str):
     assert sum(shares) / len(shares) == pytest.approx(0.75, abs=0.02)
 
 
-@pytest.mark.parametrize("upsample", ["nn", "nn1", "nn-concat"])
+@pytest.mark.parametrize("upsample", ["nearest", "nearest1", "nearest-concat"])
 @torch.inference_mode()
 def test_nearest_neighbour_starts_without_one(upsample: str):
     torch.manual_seed(4)

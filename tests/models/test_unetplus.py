@@ -12,9 +12,9 @@ from models import layers, unetplus
 @pytest.mark.parametrize(
     ("encoder", "upsample", "count", "norms"),
     [
-        ("vgg11", "nn", 22_927_459, 5_504),
+        ("vgg11", "nearest", 22_927_459, 5_504),
         ("vgg11", "transposed", 25_364_579, 5_504),
-        ("vgg16", "nn", 29_306_531, 8_448),
+        ("vgg16", "nearest", 29_306_531, 8_448),
         ("vgg16", "transposed", 32_202_403, 8_448),
     ],
 )
@@ -89,5 +89,5 @@ def test_the_transposed_block_convolves_first():
 
 @pytest.mark.parametrize("wrong", [{"encoder": "vgg19"}, {"upsample": "bilinear"}])
 def test_unknown_names_are_refused(wrong: dict[str, str]):
-    with pytest.raises(ValueError, match="expected one each of vgg11, vgg16 and nn, transposed"):
+    with pytest.raises(ValueError, match="expected one each of vgg11, vgg16 and nearest, transposed"):
         unetplus.UNetPlus(**wrong)
