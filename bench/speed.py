@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -259,8 +260,43 @@ def row(cell: Cell) -> tuple[str, ...]:
     return (*head, cell.note or filled[0], *filled[1:])
 
 
+PAGE = """# Speed
+
+Made by `python -m bench.speed --runners eager fast onnx --out {source} --page {page}`: forward passes alone, after a
+first one. Milliseconds are the median time of a batch; where one pass took too long to repeat, words say so. "px" is
+the side of what is made, "G" thousands of millions, "peak" what the process took above what it held before, "faster"
+the median ratio to eager torch in turns with it, "difference" the largest from its images, in [0, 2].
+"""
+
+
+def page(kept: Sequence[dict[str, Any]]) -> str:
+    """Lay out kept results: a table per device, in the order of the catalogue; the last of equal cells counts."""
+    names = [entry.name for entry in card.catalogue()]
+    fields = {field.name for field in dataclasses.fields(Cell)}
+    tables: dict[str, dict[tuple[int, int, int, int], Cell]] = {}
+    for record in kept:
+        cell = Cell(**{key: value for key, value in record.items() if key in fields})
+        if cell.model in names:
+            place = (names.index(cell.model), cell.side, cell.batch, [*RUNNERS].index(cell.runner))
+            tables.setdefault(record["device"], {})[place] = cell
+    return "".join(
+        f"\n{heading(device)}" + "".join(line(cells[place]) for place in sorted(cells))
+        for device, cells in tables.items()
+    )
+
+
+def heading(device: str) -> str:
+    """Begin a table."""
+    return f"{device}\n\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
+
+
+def line(cell: Cell) -> str:
+    """Write a cell's line of a table."""
+    return f"| {' | '.join(row(cell))} |\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Time models: `python -m bench.speed [NAME ...] --runners eager onnx`."""
+    """Time models: `python -m bench.speed [NAME ...] --runners eager fast onnx`."""
     parser = argparse.ArgumentParser(prog="python -m bench.speed", description="Time models on this machine's CPU.")
     parser.add_argument("names", nargs="*", help="cards (default: all)")
     parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512], help="sides of the predictions, in pixels")
@@ -268,7 +304,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runners", nargs="+", choices=RUNNERS, default=["eager"])
     parser.add_argument("--limit", type=float, default=30.0, help="seconds per model, size and batch")
     parser.add_argument("--out", type=Path, help="file of JSON lines to add the results to")
+    parser.add_argument("--page", type=Path, help="page to write with all results of that file")
     options = parser.parse_args(arguments)
+    if options.page and not options.out:
+        parser.error("--page shows what --out keeps: give both.")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         chosen = [registry.find(name) for name in options.names] or list(registry.CARDS.values())
@@ -276,15 +315,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.error("%s", error)
         return 2
     where = f"{provenance.describe_device('cpu')}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    sys.stdout.write(f"{where}\n\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n")
+    sys.stdout.write(heading(where))
     for entry in chosen:
         sizes = options.sizes[:1] if entry.task == "generate" else options.sizes
         for side, batch in itertools.product(sizes, options.batches):
             cells = compare(entry.name, side=side, batch=batch, names=options.runners, limit_s=options.limit)
-            sys.stdout.write("".join(f"| {' | '.join(row(cell))} |\n" for cell in cells))
+            sys.stdout.write("".join(line(cell) for cell in cells))
             sys.stdout.flush()
             if options.out:
                 records.append_jsonl(options.out, [dataclasses.asdict(cell) | {"device": where} for cell in cells])
+    if options.page:
+        head = PAGE.format(source=options.out.name, page=options.page.name)
+        text = head + page([*records.read_jsonl(options.out)])
+        options.page.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -1,5 +1,6 @@
 """Timings: the shape of the results, and that every way to run a model computes the same picture."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -61,8 +62,10 @@ def test_the_command_prints_a_table_and_keeps_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed, "REPEATS", 3)
-    out = tmp_path / "speed.jsonl"
-    assert speed.main(["espcn", "--sizes", "128", "--batches", "1", "--out", str(out)]) == 0
+    out, page = tmp_path / "speed.jsonl", tmp_path / "speed.md"
+    assert speed.main(["espcn", "--sizes", "128", "--batches", "1", "--out", str(out), "--page", str(page)]) == 0
+    assert "made by `python -m bench.speed" in page.read_text().lower()
+    assert "| espcn | 24,752 | 0.02 | eager | 128 | 1 |" in page.read_text()
     assert "| espcn | 24,752 |" in capsys.readouterr().out
     (kept,) = [json.loads(line) for line in out.read_text().splitlines()]
     assert (kept["model"], kept["side"], kept["runner"]) == ("espcn", 128, "eager")
@@ -72,3 +75,26 @@ def test_the_command_prints_a_table_and_keeps_it(
 def test_a_wrong_name_exits_with_2(caplog: pytest.LogCaptureFixture) -> None:
     assert speed.main(["dtgn"]) == 2
     assert "did you mean" in caplog.text
+
+
+def test_a_page_shows_the_last_of_equal_cells_in_the_order_of_the_catalogue() -> None:
+    def kept(model: str, runner: str, latency: float) -> dict[str, object]:
+        cell = speed.Cell(model=model, runner=runner, side=256, batch=1, latency_ms=latency)
+        return dataclasses.asdict(cell) | {"device": "one core"}
+
+    rows = [kept("srcnn", "eager", 5.0), kept("dtgan", "fast", 2.0), kept("dtgan", "eager", 3.0)]
+    made = speed.page([*rows, kept("dtgan", "eager", 4.0), kept("gone", "eager", 1.0)])
+    assert [line.split("|")[1].strip() for line in made.splitlines() if "| 256 |" in line] == [
+        "dtgan",
+        "dtgan",
+        "srcnn",
+    ]
+    assert "| 4.0 |" in made
+    assert "| 3.0 |" not in made
+    assert made.count("one core") == 1
+
+
+def test_a_page_needs_the_results() -> None:
+    with pytest.raises(SystemExit) as caught:
+        speed.main(["espcn", "--page", "speed.md"])
+    assert caught.value.code == 2

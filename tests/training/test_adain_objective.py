@@ -10,7 +10,6 @@ from models.registry import CheckpointError
 from tests.training import tiny
 from training import losses
 from training.objective import Batch
-from training.objectives import adain as objective
 from training.objectives.adain import RECIPES, STYLE, CrossDomainObjective
 
 FOLDERS = {"photos": Path("p"), "anime": Path("a"), "out": Path("o")}
@@ -41,16 +40,16 @@ def test_first_copies_then_both_in_turn(small: CrossDomainObjective, batch: Batc
 
 def test_the_terms_are_what_they_are_called(small: CrossDomainObjective, batch: Batch) -> None:
     terms, fake = small.paint(batch), small.networks["generator"](batch["photo"], batch["anime"])
-    seen, photo = (small.perceptual(each, ("relu4_2", *STYLE)) for each in (fake, batch["photo"]))
+    seen, photo = (small.perceptual(each, ("relu3_1", *STYLE)) for each in (fake, batch["photo"]))
     anime = small.perceptual(batch["anime"], STYLE)
-    torch.testing.assert_close(terms["content"], (seen["relu4_2"] - photo["relu4_2"]).square().mean())
+    torch.testing.assert_close(terms["content"], (seen["relu3_1"] - photo["relu3_1"]).square().mean())
     style = sum((losses.gram(seen[name]) - losses.gram(anime[name])).square().mean() for name in STYLE)
     torch.testing.assert_close(terms["style"], 1e5 * style)
     torch.testing.assert_close(terms["adversarial"], (small.networks["judge"](fake) - 1).square().mean() / 2)
     assert terms["reconstruction"] > 0
     judged = small.judge(batch)
     torch.testing.assert_close(judged["fake"], small.networks["judge"](fake.detach()).square().mean() / 2)
-    assert objective.CONTENT == "relu4_2"
+    assert RECIPES["adain-gan"].content_layer == "relu4_2"
 
 
 def test_the_small_networks_encoder_is_trained(small: CrossDomainObjective, batch: Batch) -> None:

@@ -19,7 +19,6 @@ from training import data, losses
 from training.objective import Adam, Batch, Objective, Phase, Terms
 from training.recipe import Recipe
 
-CONTENT = "relu4_2"
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 
 
@@ -28,6 +27,7 @@ class CrossDomainRecipe(Recipe):
     """A decoder behind torchvision's frozen VGG-19; pictures of the anime set are the styles, and the real ones."""
 
     card: ClassVar[str] = "adain-gan"
+    content_layer: ClassVar[str] = "relu4_2"
 
     steps: int = 160_000
     batch: int = 8
@@ -36,7 +36,7 @@ class CrossDomainRecipe(Recipe):
     rates: tuple[float, float] = (1e-4, 2e-4)
     """Learning rates of the generator and of the discriminator."""
     content: float = 1.0
-    """Weight of the squared difference of the relu4_2 maps."""
+    """Weight of the squared difference of the content layer's maps."""
     style: float = 1e5
     """Weight of the squared difference of Gram matrices over H W C; its ratio to `content` is that of the PyTorch
     examples for this divisor."""
@@ -108,11 +108,11 @@ class CrossDomainObjective(Objective):
 
     def paint(self, batch: Batch) -> Terms:
         """Generator's turn: the photo's content, the drawing's manner, what the discriminator takes for real."""
-        recipe, photo, anime = self.recipe, batch["photo"], batch["anime"]
+        recipe, photo, anime, layer = self.recipe, batch["photo"], batch["anime"], self.recipe.content_layer
         self.perceptual.move()
         fake = self.stylized(photo, anime)
-        seen, wanted = self.perceptual(fake, (CONTENT, *STYLE)), self.perceptual(anime, STYLE)
-        content = F.mse_loss(seen[CONTENT].float(), self.perceptual(photo, (CONTENT,))[CONTENT].float())
+        seen, wanted = self.perceptual(fake, (layer, *STYLE)), self.perceptual(anime, STYLE)
+        content = F.mse_loss(seen[layer].float(), self.perceptual(photo, (layer,))[layer].float())
         terms = {
             "content": recipe.content * content,
             "style": recipe.style * sum_of_styles(wanted, seen),
@@ -158,6 +158,8 @@ class Small(CrossDomainRecipe):
     """The small network with an encoder of its own, on faces: crops of 128 px out of 256 px images."""
 
     card: ClassVar[str] = "adain-small"
+    content_layer: ClassVar[str] = "relu3_1"
+    """The deepest layer that the offline stand-in has of VGG-19 itself; what stands for relu4_2 there is too coarse."""
 
     steps: int = 3_000
     size: int = 128
