@@ -65,7 +65,7 @@ def test_the_command_prints_a_table_and_keeps_it(
     out, page = tmp_path / "speed.jsonl", tmp_path / "speed.md"
     assert speed.main(["espcn", "--sizes", "128", "--batches", "1", "--out", str(out), "--page", str(page)]) == 0
     assert "made by `python -m bench.speed" in page.read_text().lower()
-    assert "| espcn | 24,752 | 0.02 | eager | 128 | 1 |" in page.read_text()
+    assert "| espcn | 24,752 | 0.03 | eager | 128 | 1 |" in page.read_text()
     assert "| espcn | 24,752 |" in capsys.readouterr().out
     (kept,) = [json.loads(line) for line in out.read_text().splitlines()]
     assert (kept["model"], kept["side"], kept["runner"]) == ("espcn", 128, "eager")
