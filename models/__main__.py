@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,8 @@ PAGE = """# The models
 
 Made by `python -m models --renew`. Multiply-adds, in thousands of millions, are of one forward pass that makes
 256 x 256 px: convolutions and matrix products, counted by torch. Parameters include frozen ones. A model without a
-checkpoint is built and tested, but never offered to visitors nor ranked. Recipes exist for the AnimeGAN family so far.
+checkpoint is built and tested, but never offered to visitors nor ranked. "Architecture only" means that there are no
+weights here; official ones, where `python -m models.convert` reads them, keep the terms that stand beside it.
 """
 TASKS = {
     "translate": "photo to anime",
@@ -24,8 +26,11 @@ TASKS = {
     "upscale": "64 px to 256",
     "restore": "degraded to clean",
 }
-HEAD = """| name | source | parameters | multiply-adds, G | licence | checkpoint | differs from the source |
-|---|---|--:|--:|---|---|---|"""
+LAST = "parameters | multiply-adds, G | licence | checkpoint | what differs from the source, and why |"
+RULES = "--:|--:|---|---|---|"
+HEAD = f"| name | source | {LAST}\n|---|---|{RULES}"
+SUMMARY = f"| name | task | source | {LAST}\n|---|---|---|{RULES}"
+AUTHORS = re.compile(r".*\(([^()]+)\)")
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
 COLUMNS = ("name", "task", "parameters", "input", "checkpoint")
@@ -58,26 +63,44 @@ def as_page(entries: Iterable[CatalogueEntry]) -> str:
 
 
 def as_row(entry: CatalogueEntry) -> str:
-    """Give one model's row, in Markdown."""
-    title, _, link = entry.paper.rpartition(", https://")
-    source = f"[{title}](https://{link})" if title else entry.paper
-    trained = f"[{entry.checkpoint}](checkpoints/{entry.checkpoint})" if entry.checkpoint else "none yet"
-    cells = (f"`{entry.name}`", source, f"{entry.parameters:,}", work(entry), entry.licence, trained, entry.note)
+    """Give one model's row of models/README.md."""
+    return join(f"`{entry.name}`", links(entry, short=False), *facts(entry, folder="checkpoints"))
+
+
+def links(entry: CatalogueEntry, *, short: bool) -> str:
+    """Give links to the sources, by title or by authors and year alone."""
+    found = []
+    for title, link in card.sources(entry.paper):
+        authors = AUTHORS.fullmatch(title)
+        found.append(f"[{authors[1] if short and authors else title}]({link})")
+    return "; ".join(found)
+
+
+def facts(entry: CatalogueEntry, *, folder: str) -> tuple[str, ...]:
+    """Give the cells that both tables end with; `folder` leads to the bundled checkpoints."""
+    home = "https://huggingface.co" if "/" in str(entry.checkpoint) else folder
+    trained = f"[{entry.checkpoint}]({home}/{entry.checkpoint})" if entry.checkpoint else "none yet"
+    terms = f"{entry.licence}; official weights: {entry.released}" if entry.released else entry.licence
+    return f"{entry.parameters:,}", work(entry), terms, trained, entry.note
+
+
+def join(*cells: str) -> str:
+    """Give a row in Markdown."""
     return f"| {' | '.join(cells)} |"
 
 
 def work(entry: CatalogueEntry) -> str:
     """Give the multiply-adds in thousands of millions."""
-    return f"{entry.multiply_adds / 1e9:,.2f}" if entry.multiply_adds else "-"
+    return "-" if entry.multiply_adds is None else f"{entry.multiply_adds / 1e9:,.2f}"
 
 
 def as_summary(entries: Iterable[CatalogueEntry]) -> str:
     """Give the table in the project's README."""
-    rows = [
-        f"| `{each.name}` | {each.task} | {each.parameters:,} | {work(each)} | {'yes' if each.checkpoint else ''} |"
+    rows = (
+        join(f"`{each.name}`", each.task, links(each, short=True), *facts(each, folder="models/checkpoints"))
         for each in entries
-    ]
-    return "\n".join(("| name | task | parameters | multiply-adds, G | bundled |", "|---|---|--:|--:|---|", *rows))
+    )
+    return "\n".join((SUMMARY, *rows))
 
 
 def with_summary(readme: str, entries: Iterable[CatalogueEntry]) -> str:

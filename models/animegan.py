@@ -311,7 +311,8 @@ CARDS = (
         multiple=4,
         paper=V1,
         licence="architecture only",
-        note="First version: instance norm and separable convolutions.",
+        note="Follows the released code: one doubling keeps 128 channels, where the paper's figure says 64, as a "
+        "comment in that code advises.",
     ),
     ModelCard(
         name="animeganv2",
@@ -321,7 +322,9 @@ CARDS = (
         multiple=4,
         paper=V2,
         licence="architecture only",
-        note="Second version: layer norm against the first one's artefacts.",
+        released="non-commercial; ask the authors of AnimeGANv2 before anything else (the PyTorch port's code is MIT)",
+        note="There is no paper; follows the released code, TensorFlow 1's way of doubling maps included. Layer norm "
+        "takes the place of the first version's instance norm, against its artefacts.",
     ),
     ModelCard(
         name="animeganv2-lite",
@@ -331,7 +334,8 @@ CARDS = (
         multiple=8,
         paper=V2,
         licence="architecture only",
-        note="Smallest of the family; its skips became DTGAN's.",
+        note="There is no paper; follows the released list of layers. Where its added skips join is taken from DTGAN, "
+        "their descendant, for the list does not tell.",
     ),
     ModelCard(
         name="animegan-portrait",
@@ -342,7 +346,8 @@ CARDS = (
         paper=V1,
         checkpoint="animegan-portrait",
         licence="research use only (the anime training set is research-only)",
-        note="The first version, with the most computation of the family.",
+        note="As `animegan`, trained on faces for a few thousand steps, too few for the losses alone to make a "
+        "drawing: content and colours are compared with a flattened photo that was given lines.",
     ),
     ModelCard(
         name="animeganv2-portrait",
@@ -353,7 +358,7 @@ CARDS = (
         paper=V2,
         checkpoint="animeganv2-portrait",
         licence="research use only (the anime training set is research-only)",
-        note="The second version; half the parameters of the first one.",
+        note="As `animeganv2`, trained as `animegan-portrait` and for the same reason.",
     ),
     ModelCard(
         name="animeganv2-lite-portrait",
@@ -364,6 +369,6 @@ CARDS = (
         paper=V2,
         checkpoint="animeganv2-lite-portrait",
         licence="research use only (the anime training set is research-only)",
-        note="The smallest of the family: soft shading, thin lines.",
+        note="As `animeganv2-lite`, trained as `animegan-portrait` and for the same reason.",
     ),
 )

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,10 +14,15 @@ if TYPE_CHECKING:
 
 Task = Literal["translate", "stylize", "generate", "upscale", "restore"]
 CATALOGUE = Path(__file__).with_name("catalogue.json")
+SOURCE = re.compile(r"((?:(?!://).)+), (https://\S+?)(?:; |$)")
 
 
 class UnknownModel(ValueError):
     """A name that no card has."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged or made for another network."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,9 +39,11 @@ class ModelCard:
         scale: How many times larger a prediction is than its input; 1 but for upscalers.
         latent: Length of the noise vector that a generating model takes; 0 for all others.
         checkpoint: Folder in models/checkpoints or "owner/name" on the Hub; None while untrained.
-        paper: Title and link of the source.
+        paper: "Title (authors, year), https://..." of the source; several are joined by "; ".
         licence: Terms of the weights, or of the architecture where there are none.
-        note: What differs from the source, or what to expect.
+        released: Terms of the official weights that `models.convert` reads, and whose they are; "" without any. They
+            stay with what is converted: who converts is bound by them.
+        note: What differs from the source and why.
     """
 
     name: str
@@ -49,6 +57,7 @@ class ModelCard:
     checkpoint: str | None = None
     paper: str
     licence: str
+    released: str = ""
     note: str = ""
 
 
@@ -72,7 +81,20 @@ class CatalogueEntry:
     checkpoint: str | None
     paper: str
     licence: str
+    released: str
     note: str
+
+
+def sources(paper: str) -> list[tuple[str, str]]:
+    """Give titles and links of a card's sources.
+
+    Raises:
+        ValueError: The text is not as `ModelCard.paper` should be.
+    """
+    found = SOURCE.findall(paper)
+    if not found or "; ".join(f"{title}, {link}" for title, link in found) != paper:
+        raise ValueError(f"{paper!r} is no source; expected 'Title (authors, year), https://...', joined by '; '.")
+    return found
 
 
 @functools.cache
@@ -86,7 +108,7 @@ def catalogue() -> tuple[CatalogueEntry, ...]:
 
 
 def offered() -> tuple[CatalogueEntry, ...]:
-    """Entries with a trained checkpoint: the only ones that visitors meet and that are ranked."""
+    """Entries with a checkpoint: the only ones that visitors meet and that are ranked."""
     return tuple(entry for entry in catalogue() if entry.checkpoint is not None)
 
 

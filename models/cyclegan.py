@@ -170,6 +170,7 @@ def double(inputs: int, outputs: int, *, norm: str, first: bool, rate: float) ->
 
 
 PAPER = "Unpaired Image-to-Image Translation using CycleGAN (Zhu et al., 2017), https://arxiv.org/abs/1703.10593"
+RELEASED = "BSD-2-Clause (pytorch-CycleGAN-and-pix2pix)"
 CARDS = (
     ModelCard(
         name="cyclegan",
@@ -179,7 +180,9 @@ CARDS = (
         multiple=4,
         paper=PAPER,
         licence="architecture only",
-        note="One direction, nine residual blocks, as released.",
+        released=RELEASED,
+        note="One direction. Padding and biases, which the paper leaves open, are those of the released code, so that "
+        "its weights fit.",
     ),
     ModelCard(
         name="cyclegan-resnet6",
@@ -189,7 +192,8 @@ CARDS = (
         multiple=4,
         paper=PAPER,
         licence="architecture only",
-        note="The paper's choice for training at 128 px.",
+        released=RELEASED,
+        note="As `cyclegan`, with the six residual blocks that the paper takes at 128 px.",
     ),
     ModelCard(
         name="cyclegan-unet128",
@@ -200,8 +204,9 @@ CARDS = (
         min_side=128,
         paper="Image-to-Image Translation with Conditional GANs (Isola et al., 2017), https://arxiv.org/abs/1611.07004",
         licence="architecture only",
-        note="The U-Net-128 of pix2pix in the generator's place. Unlike pix2pix it predicts without dropout, so that "
-        "the same photo always gives the same picture.",
+        released=RELEASED,
+        note="The U-Net-128 of pix2pix in the generator's place, an option of the released code. Unlike pix2pix it "
+        "predicts without dropout, so that the same photo always gives the same picture.",
     ),
     ModelCard(
         name="cyclegan-small",

@@ -106,6 +106,7 @@ class Discriminator(nn.Module, PyTorchModelHubMixin, library_name="nijigen"):
 
 
 PAPER = "DCGAN (Radford, Metz and Chintala, 2016), https://arxiv.org/abs/1511.06434"
+RELEASED = "none published (PyTorch's example is BSD-3-Clause)"
 CARDS = (
     ModelCard(
         name="dcgan-64",
@@ -116,7 +117,9 @@ CARDS = (
         latent=100,
         paper=PAPER,
         licence="architecture only",
-        note="12,658,432 parameters: the paper's 1024 channels at 4 x 4 px, halved at every doubling of the side.",
+        released=RELEASED,
+        note="The paper's channels, 1024 at 4 x 4 px, but normal noise instead of uniform, as in PyTorch's example, "
+        "whose files have this layout.",
     ),
     ModelCard(
         name="dcgan-256",
@@ -127,7 +130,9 @@ CARDS = (
         latent=100,
         paper=PAPER,
         licence="architecture only",
-        note="12,817,856 parameters: two more doublings than the paper's network, which stops at 64 px.",
+        released=RELEASED,
+        note="Two more doublings than the paper's network, which stops at 64 px: the networks that the project's DCGAN "
+        "study printed, to the letter, even the discriminator's last stride of 2, which changes nothing at 4 x 4 px.",
     ),
     ModelCard(
         name="dcgan-64-small",

@@ -294,7 +294,9 @@ CARDS = (
         multiple=8,
         paper=PAPER,
         licence="architecture only",
-        note="Encoder and main tail; the support tail exists in training alone.",
+        released="non-commercial; ask the authors of AnimeGANv3 before anything else",
+        note="Encoder and main tail, as the paper predicts; the support tail exists in training alone. The attention's "
+        "batch norm predicts with the statistics of training, which the released graphs leave at their start.",
     ),
     ModelCard(
         name="dtgan-portrait",
@@ -305,7 +307,8 @@ CARDS = (
         checkpoint="dtgan-portrait",
         paper=PAPER,
         licence="research use only (the anime training set is research-only)",
-        note="Trained on face photos and anime faces; keeps the person and draws flat colours and lines.",
+        note="As `dtgan`, trained on faces for a few thousand steps, in which the paper's losses alone made no "
+        "drawing: the revision image, from which the main tail learns, is flattened more and gets drawn lines.",
     ),
     ModelCard(
         name="dtgan-illust",
@@ -316,6 +319,7 @@ CARDS = (
         paper=PAPER,
         checkpoint="dtgan-illust",
         licence="CC BY 4.0 (credits in the model card)",
-        note="Trained on public-domain photos and openly licensed illustrations alone; draws more gently.",
+        note="As `dtgan-portrait`, trained on public-domain photos and openly licensed illustrations alone, so that "
+        "its weights are free to use; draws more gently.",
     ),
 )

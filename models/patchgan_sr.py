@@ -105,7 +105,9 @@ CARDS = (
         paper="Photo-Realistic Single Image Super-Resolution Using a GAN (Ledig et al., 2017), "
         "https://arxiv.org/abs/1609.04802",
         licence="architecture only",
-        note="SRResNet judged by a 70 x 70 PatchGAN instead of SRGAN's whole-image discriminator; takes RGB in [0, 1], "
-        "where the paper's output is in [-1, 1].",
+        released="Apache-2.0 (SRGAN-PyTorch)",
+        note="SRResNet judged by pix2pix's 70 x 70 PatchGAN instead of SRGAN's whole-image discriminator, because that "
+        "is the experiment repeated here. RGB in [0, 1] on both sides, as in the port whose weights fit; the paper "
+        "makes [-1, 1].",
     ),
 )

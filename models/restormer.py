@@ -262,34 +262,40 @@ CARDS = (
         title="UFR-GAN, size of the paper",
         build=functools.partial(Restormer, blocks=(2, 4, 4, 6)),
         paper=UFR,
-        note="The paper gives 45.4 million parameters in all; this is the Restormer that fits them, which is inferred.",
+        note="The paper gives no configuration, only 45.4 million parameters in all; of the natural sizes of Restormer "
+        "this one fits them, so it is inferred.",
     ),
     entry(
         name="ufrgan-full",
         title="UFR-GAN with the full Restormer",
         build=Restormer,
-        paper=RESTORMER,
-        note="Restormer's published size, larger than the UFR-GAN paper's total allows; also takes its bias-free form.",
+        paper=f"{RESTORMER}; {UFR}",
+        released="academic, non-commercial use only (Restormer)",
+        note="Restormer's published size, so that its weights fit, the bias-free ones, too; it is larger than the UFR- "
+        "GAN paper's total allows.",
     ),
     entry(
         name="ufrgan-tiny-24",
         title="UFR-GAN, half width",
         build=functools.partial(Restormer, dim=24, blocks=(2, 3, 3, 4), refinement=2),
         paper=UFR,
-        note="Half the paper's width and fewer blocks, for small machines.",
+        note="As `ufrgan-paper-size` with half the width and fewer blocks: a fifth of the computation, to run on a "
+        "CPU.",
     ),
     entry(
         name="ufrgan-tiny-16",
         title="UFR-GAN, third width",
         build=functools.partial(Restormer, dim=16, blocks=(1, 1, 1, 2), refinement=1),
         paper=UFR,
-        note="A third of the paper's width and one or two blocks a level.",
+        note="As `ufrgan-paper-size` with a third of the width and one or two blocks a level: a twentieth of the "
+        "computation, to train on a CPU, too.",
     ),
     entry(
         name="ufrgan-tiny-8",
         title="UFR-GAN, smallest",
         build=functools.partial(Restormer, dim=8, blocks=(1, 1, 1, 1), refinement=1),
         paper=UFR,
-        note="One block a level, a sixth of the paper's width: for tests and very large pictures.",
+        note="As `ufrgan-paper-size` with a sixth of the width and one block a level, for tests and very large "
+        "pictures.",
     ),
 )

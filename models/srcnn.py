@@ -207,7 +207,9 @@ CARDS = (
         paper="Image Super-Resolution Using Deep Convolutional Networks (Dong et al., 2015), "
         "https://arxiv.org/abs/1501.00092",
         licence="architecture only",
-        note="Works on RGB; the paper's networks see luma alone and are trained without padding.",
+        released="those of their author (several ports have this layout)",
+        note="Works on RGB, to enlarge faces in colour, and keeps the size by zero padding; the paper's networks see "
+        "luma alone and are trained without padding.",
     ),
     ModelCard(
         name="espcn",
@@ -220,7 +222,9 @@ CARDS = (
         paper="Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural "
         "Network (Shi et al., 2016), https://arxiv.org/abs/1609.05158",
         licence="architecture only",
-        note="Works on luma. ReLU between the layers and tanh at the end, as in TF-ESPCN; the paper has no ReLU.",
+        released="Apache-2.0 (TF-ESPCN); BSD-3-Clause (PyTorch's examples)",
+        note="ReLU between the layers and tanh at the end, as in TF-ESPCN, so that its weights fit; the paper has tanh "
+        "between them and none at the end. On luma, like the paper.",
     ),
     ModelCard(
         name="fsrcnn",
@@ -233,6 +237,8 @@ CARDS = (
         paper="Accelerating the Super-Resolution Convolutional Neural Network (Dong, Loy and Tang, 2016), "
         "https://arxiv.org/abs/1608.00367",
         licence="architecture only",
-        note="Works on luma. Ends with a pixel shuffle, as the released TensorFlow network does, not a deconvolution.",
+        released="Apache-2.0 (FSRCNN_Tensorflow)",
+        note="Ends with a pixel shuffle, as the TensorFlow port does, so that its weights fit; the paper ends with a "
+        "deconvolution. On luma, like the paper.",
     ),
 )

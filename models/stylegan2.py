@@ -162,7 +162,7 @@ class StyleGAN2(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["
         resolution: Side of the images, in pixels.
         base: Channels times side, where `widest` does not limit them: 16,384 at half width, 32,768 at full.
         widest: Channels at most.
-        depth: Layers of the mapping; 8, or 2 as the released training chooses for small data.
+        depth: Layers of the mapping; 8, or 2 as the released training has it unless told otherwise.
         latent: Length of the noise.
         width: Length of a style.
         classes: Length of the labels of a conditional generator; 0 without.
@@ -333,9 +333,10 @@ class Discriminator(nn.Module, PyTorchModelHubMixin, library_name="nijigen"):
 
 
 PAPER = (
-    "Analyzing and Improving the Image Quality of StyleGAN (Karras et al., 2020), https://arxiv.org/abs/1912.04958; "
-    "released configurations: Training GANs with Limited Data (Karras et al., 2020), https://arxiv.org/abs/2006.06676"
+    "Analyzing and Improving the Image Quality of StyleGAN (Karras et al., 2020a), https://arxiv.org/abs/1912.04958; "
+    "Training Generative Adversarial Networks with Limited Data (Karras et al., 2020b), https://arxiv.org/abs/2006.06676"
 )
+RELEASED = "NVIDIA source code licence: non-commercial (stylegan2-ada-pytorch)"
 CARDS = (
     ModelCard(
         name="stylegan2-64",
@@ -346,8 +347,10 @@ CARDS = (
         latent=512,
         paper=PAPER,
         licence="architecture only",
-        note="NVIDIA's released form at half width. The stored noise takes the place of random noise outside training, "
-        "so that one latent always gives one image.",
+        released=RELEASED,
+        note="NVIDIA's released form at half the paper's width, as its configuration for 256 px has it, because the "
+        "full one is slow on a CPU. Outside training the stored noise is used, so that one latent always gives one "
+        "image.",
     ),
     ModelCard(
         name="stylegan2-256",
@@ -358,8 +361,9 @@ CARDS = (
         latent=512,
         paper=PAPER,
         licence="architecture only",
-        note="NVIDIA's released form at half width; full width and a mapping of two layers are settings. Their "
-        "half-precision training clamps activations at 256, which is left out.",
+        released=RELEASED,
+        note="NVIDIA's released form at half the paper's width, as its configuration for 256 px has it; full width is "
+        "a setting. Activations are not clamped at 256, which only half-precision training needs.",
     ),
     ModelCard(
         name="stylegan2-64-small",

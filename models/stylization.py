@@ -222,6 +222,7 @@ PAPER = (
     "Exploring the structure of a real-time, arbitrary neural artistic stylization network (Ghiasi et al., 2017), "
     "https://arxiv.org/abs/1705.06830"
 )
+RELEASED = "Apache-2.0 (Magenta, Google)"
 CARDS = (
     ModelCard(
         name="stylization",
@@ -231,7 +232,10 @@ CARDS = (
         multiple=4,
         paper=PAPER,
         licence="architecture only",
-        note="As in the paper. The style picture is brought to 256 x 256 px.",
+        released=RELEASED,
+        note="Follows Magenta's network, so that its weights fit: ReLU6 in the predictor, and batch norms without gain "
+        "there and in the painter's first three layers. Style pictures are brought to 256 x 256 px, as it was "
+        "trained.",
     ),
     ModelCard(
         name="stylization-mobile",
@@ -241,8 +245,9 @@ CARDS = (
         multiple=4,
         paper=PAPER,
         licence="architecture only",
-        note="The released form for phones: MobileNetV2 reads the style, a quarter of the channels paints. Its batch "
-        "norms are folded into biases, so that it converts but is not meant to be trained.",
+        released=RELEASED,
+        note="Magenta's form for phones: MobileNetV2 instead of Inception reads the style, a quarter of the channels "
+        "paints. Batch norms are folded into biases, as in the released file, so that it converts but is not trained.",
     ),
     ModelCard(
         name="stylization-small",

@@ -104,8 +104,9 @@ CARDS = (
         multiple=16,
         paper=PAPER,
         licence="architecture only",
-        note="A segmentation network as a translator: padded, three channels out through a tanh. Its transposed "
-        "convolutions draw checkerboards while untrained.",
+        released="MIT code (annotated deep learning papers, labml.ai)",
+        note="A segmentation network as a translator, to compare ways of doubling: padded, so that the size is kept, "
+        "and RGB through a tanh. Its transposed convolutions draw checkerboards while untrained.",
     ),
     ModelCard(
         name="unet-nn",
@@ -115,8 +116,9 @@ CARDS = (
         multiple=16,
         paper=PAPER,
         licence="architecture only",
-        note="The same with nearest-neighbour upsampling and a 3 x 3 convolution. It starts without a checkerboard and "
-        "has more parameters, not fewer: the transposed convolutions that it replaces are only 2 x 2.",
+        note="As `unet`, with nearest-neighbour upsampling and a 3 x 3 convolution, which starts without a "
+        "checkerboard. That takes more parameters, not fewer: the transposed convolutions that it replaces are only 2 "
+        "x 2.",
     ),
     ModelCard(
         name="unet-small",

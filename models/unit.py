@@ -333,6 +333,7 @@ class MultiScaleDiscriminator(nn.Module, PyTorchModelHubMixin):
 PAPER = (
     "Unsupervised Image-to-Image Translation Networks (Liu, Breuel and Kautz, 2017), https://arxiv.org/abs/1703.00848"
 )
+RELEASED = "CC BY-NC-SA 4.0 (UNIT, NVIDIA)"
 CARDS = (
     ModelCard(
         name="unit",
@@ -342,8 +343,9 @@ CARDS = (
         multiple=4,
         paper=PAPER,
         licence="architecture only",
-        note="The paper's form, as its first code has it: both directions through shared blocks, which are the same "
-        "tensors. Photo to anime uses 10,188,803 of its parameters.",
+        released=RELEASED,
+        note="As in the paper and its first code, with which its weights fit: both directions, through shared blocks "
+        "that are the same tensors. Photo to anime uses 10,188,803 of its parameters.",
     ),
     ModelCard(
         name="unit2018",
@@ -353,8 +355,9 @@ CARDS = (
         multiple=4,
         paper=PAPER,
         licence="architecture only",
-        note="The second edition, which shares no weights, unlike the paper: the encoder of the photos and the decoder "
-        "of the anime pictures.",
+        released=RELEASED,
+        note="The authors' second code, which unlike the paper shares no weights; it is here for the weights released "
+        "with it. One direction: the encoder of the photos and the decoder of the anime pictures.",
     ),
     ModelCard(
         name="unit-small",

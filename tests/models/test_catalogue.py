@@ -1,5 +1,6 @@
 """The committed catalogue equals the cards, and the command prints it."""
 
+import dataclasses
 import json
 import sys
 
@@ -80,7 +81,70 @@ def test_the_committed_pages_are_current(entries: tuple[card.CatalogueEntry, ...
     assert readme == command.with_summary(readme, entries), "run: python -m models --renew"
     for entry in entries:
         assert f"| `{entry.name}` | [" in page, "its source has a link"
-        assert f"| `{entry.name}` | {entry.task} |" in readme
+        assert f"| `{entry.name}` | {entry.task} | [" in readme
+
+
+def test_both_tables_say_all_there_is_to_say(entries: tuple[card.CatalogueEntry, ...]):
+    for entry in entries:
+        for row in (command.as_row(entry), command.as_summary([entry]).splitlines()[-1]):
+            wanted = (
+                f"{entry.parameters:,}",
+                entry.licence,
+                entry.released,
+                entry.checkpoint or "none yet",
+                entry.note,
+            )
+            assert [part for part in wanted if part not in row] == []
+            assert all(f"]({link})" in row for _, link in card.sources(entry.paper))
+            assert entry.note.endswith("."), "a sentence"
+            assert row.count(" | ") == row.count("|") - 2, "no cell holds a bar"
+
+
+def test_several_sources_are_several_links(entries: tuple[card.CatalogueEntry, ...]):
+    entry = next(entry for entry in entries if entry.name == "stylegan2-64")
+    assert [link for _, link in card.sources(entry.paper)] == [
+        "https://arxiv.org/abs/1912.04958",
+        "https://arxiv.org/abs/2006.06676",
+    ]
+    row = command.as_row(entry)
+    assert "StyleGAN (Karras et al., 2020a)](https://arxiv.org/abs/1912.04958); [Training" in row
+    assert "[Karras et al., 2020b](https://arxiv.org/abs/2006.06676)" in command.as_summary([entry])
+    assert "https://" not in "".join(title for each in entries for title, _ in card.sources(each.paper))
+
+
+@pytest.mark.parametrize("paper", ["", "A title (Somebody, 2020)", "One, https://a.org, Two, https://b.org"])
+def test_sources_of_another_form_are_refused(paper: str):
+    with pytest.raises(ValueError, match="expected 'Title"):
+        card.sources(paper)
+
+
+def test_checkpoints_link_to_their_folder_or_to_the_hub(entries: tuple[card.CatalogueEntry, ...]):
+    entry = next(entry for entry in entries if entry.name == "dtgan-portrait")
+    assert "[dtgan-portrait](checkpoints/dtgan-portrait)" in command.as_row(entry)
+    assert "[dtgan-portrait](models/checkpoints/dtgan-portrait)" in command.as_summary([entry])
+    elsewhere = dataclasses.replace(entry, checkpoint="someone/portraits")
+    assert "[someone/portraits](https://huggingface.co/someone/portraits)" in command.as_row(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("name", "terms"),
+    [
+        ("animeganv2", "non-commercial"),
+        ("cyclegan", "BSD-2-Clause"),
+        ("dtgan", "non-commercial"),
+        ("espcn", "Apache-2.0"),
+        ("fsrcnn", "Apache-2.0"),
+        ("stylegan2-256", "NVIDIA source code licence: non-commercial"),
+        ("stylization-mobile", "Apache-2.0"),
+        ("ufrgan-full", "academic, non-commercial use only"),
+        ("unit", "CC BY-NC-SA 4.0"),
+        ("unit2018", "CC BY-NC-SA 4.0"),
+    ],
+)
+def test_terms_of_official_weights_are_told(name: str, terms: str, entries: tuple[card.CatalogueEntry, ...]):
+    entry = next(entry for entry in entries if entry.name == name)
+    assert terms in entry.released
+    assert f"architecture only; official weights: {entry.released}" in command.as_row(entry)
 
 
 def test_only_trained_models_are_offered():
