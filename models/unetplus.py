@@ -111,8 +111,9 @@ CARDS = (
         multiple=32,
         paper=PAPER,
         licence="architecture only",
-        note="A segmentation network as a translator: three channels out through a tanh. The paper's encoder is "
-        "pre-trained and has batch norm; this one starts at random, and batch norm is a setting.",
+        note="A segmentation network as a translator: RGB through a tanh. The paper's encoder is pre-trained and has "
+        "batch norm; all three here start at random and without it (it is a setting), so that the other two differ "
+        "from this one in one thing each.",
     ),
     ModelCard(
         name="unetplus-transposed",
@@ -122,16 +123,17 @@ CARDS = (
         multiple=32,
         paper=PAPER,
         licence="architecture only",
-        note="What U-NetPlus replaces: transposed convolutions of 4 x 4, which cost 2.4 million parameters more.",
+        note="As `unetplus`, but with what it replaces, transposed convolutions, for comparison: those of 4 x 4 take "
+        "2.4 million parameters more.",
     ),
     ModelCard(
         name="unetplus-vgg16",
-        title="U-NetPlus (VGG16, batch norm, nearest neighbour)",
+        title="U-NetPlus (VGG16, nearest neighbour)",
         task="translate",
-        build=functools.partial(UNetPlus, encoder="vgg16", batch_norm=True),
+        build=functools.partial(UNetPlus, encoder="vgg16"),
         multiple=32,
         paper=PAPER,
         licence="architecture only",
-        note="The paper's deeper encoder, batch norm included; it starts at random, not pre-trained.",
+        note="As `unetplus`, with the paper's deeper encoder.",
     ),
 )

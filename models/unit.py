@@ -363,10 +363,10 @@ CARDS = (
         name="unit-small",
         title="UNIT (2017), small",
         task="translate",
-        build=functools.partial(UNIT, width=24),
+        build=functools.partial(UNIT, width=16),
         multiple=4,
         paper=PAPER,
         licence="architecture only",
-        note="The form of 2017 with 24 channels instead of 64 at full size.",
+        note="As `unit` with 16 channels instead of 64 at full size, small enough to be shipped.",
     ),
 )

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,27 +34,27 @@ def test_counts_are_the_published_ones():
         "animeganv2-lite-portrait": 698_240,
         "dcgan-64": 12_658_432,
         "dcgan-256": 12_817_856,
-        "dcgan-64-small": 3_576_704,
+        "dcgan-64-small": 1_100_224,
         "cyclegan": 11_378_179,
         "cyclegan-resnet6": 7_837_699,
         "cyclegan-unet128": 41_828_995,
-        "cyclegan-small": 1_965_059,
+        "cyclegan-small": 1_107_459,
         "srcnn": 69_251,
         "espcn": 24_752,
         "fsrcnn": 9_169,
         "patchgan-sr": 1_547_350,
         "unit": 18_017_286,
         "unit2018": 11_140_483,
-        "unit-small": 2_540_166,
+        "unit-small": 1_131_270,
         "unet": 31_031_875,
         "unet-nn": 34_513_475,
-        "unet-small": 2_158_739,
+        "unet-small": 843_773,
         "unetplus": 22_927_459,
         "unetplus-transposed": 25_364_579,
-        "unetplus-vgg16": 29_314_979,
+        "unetplus-vgg16": 29_306_531,
         "stylegan2-64": 23_819_544,
         "stylegan2-256": 24_767_458,
-        "stylegan2-64-small": 1_596_440,
+        "stylegan2-64-small": 956_760,
         "ufrgan-paper-size": 19_938_836,
         "ufrgan-full": 26_126_644,
         "ufrgan-tiny-24": 3_813_230,
@@ -62,7 +63,7 @@ def test_counts_are_the_published_ones():
         "nst": 7_635_264,
         "stylization": 10_986_562,
         "stylization-mobile": 2_512_634,
-        "stylization-small": 1_377_970,
+        "stylization-small": 868_262,
         "adain-gan": 9_370_755,
         "adain-small": 987_507,
     }
@@ -145,6 +146,15 @@ def test_terms_of_official_weights_are_told(name: str, terms: str, entries: tupl
     entry = next(entry for entry in entries if entry.name == name)
     assert terms in entry.released
     assert f"architecture only; official weights: {entry.released}" in command.as_row(entry)
+
+
+def test_small_presets_fit_beside_what_is_bundled(entries: tuple[card.CatalogueEntry, ...]):
+    folder = Path(card.__file__).with_name("checkpoints")
+    bundled = sum(path.stat().st_size for path in folder.rglob("*") if path.suffix != ".onnx" and path.is_file())
+    small = [entry for entry in entries if entry.name.endswith("-small")]
+    assert len(small) == 7
+    missing = sum(2 * entry.parameters for entry in small if entry.checkpoint is None)
+    assert bundled + missing <= 32_000_000, "in float16"
 
 
 def test_only_trained_models_are_offered():

@@ -42,7 +42,7 @@ def same_outputs(network: nn.Module, made: nn.Module, side: int) -> bool:
         (cyclegan.CycleGAN, {}, 11_378_179),
         (cyclegan.CycleGAN, {"blocks": 6}, 7_837_699),
         (cyclegan.CycleGAN, {"upsample": "nearest"}, 11_378_179),
-        (cyclegan.CycleGAN, {"channels": 32, "blocks": 6}, 1_965_059),
+        (cyclegan.CycleGAN, {"channels": 24, "blocks": 6}, 1_107_459),
         (cyclegan.UNet, {}, 41_828_995),
         (cyclegan.UNet, {"depth": 8}, 54_413_955),
         (cyclegan.UNet, {"depth": 8, "norm": "instance"}, 54_409_603),

@@ -58,7 +58,7 @@ def test_the_mobile_network_has_the_published_size():
     assert count(mobile) == 2_512_634
     assert count(mobile.predictor) == 2_334_916
     assert count(mobile.transformer) == 177_718
-    assert count(built("stylization-small")) == 1_377_970
+    assert count(built("stylization-small")) == 868_262
 
 
 def test_the_separable_transformer_has_the_published_size():

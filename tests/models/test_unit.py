@@ -152,7 +152,7 @@ def test_parameter_counts():
         assert layers.parameter_count(network.shared_encoder) == 1_180_160
         assert layers.parameter_count(network.shared_decoder) == 1_180_160
         assert layers.parameter_count(unit.UNIT2018()) == 11_140_483
-        assert layers.parameter_count(unit.CARDS[2].build()) == 2_540_166
+        assert layers.parameter_count(unit.CARDS[2].build()) == 1_131_270
 
 
 def test_discriminator_counts():
