@@ -36,7 +36,8 @@ def draw(entry: ModelCard, photo: Images, style: Tensor) -> tuple[Tensor, str]:
     """
     torch.manual_seed(0)
     if entry.checkpoint is not None:
-        model, weights = registry.load(entry.name), "trained"
+        model = registry.load(entry.name)
+        weights = "nothing to train" if next(model.parameters(), None) is None else "trained"
     elif entry.name == "nst":
         network = nst.NST(features="random", steps=NST_STEPS)
         model, weights = registry.Model(entry, network).eval(), f"random features, {NST_STEPS} steps"

@@ -40,7 +40,8 @@ def multiply_adds(entry: ModelCard, *, side: int = 256) -> int | None:
     """
     with torch.device("meta"):
         network = entry.build().eval()
-        if not any(parameter.requires_grad for parameter in network.parameters()):
+        learned = [parameter.requires_grad for parameter in network.parameters()]
+        if learned and not any(learned):
             return None
         given = tuple(torch.empty_like(each, device="meta") for each in inputs(entry, side=side))
         with FlopCounterMode(display=False) as counter:

@@ -71,6 +71,17 @@ def with_luma(images: Images, luma: Luma) -> Images:
     return images + 2 * (luma - to_luma(images))
 
 
+class Bicubic(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["super-resolution"]):
+    """`bicubic` as a network without parameters, so that it can be run and ranked like those that it is beside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, images: Images) -> LargeImages:
+        """Map images (B, 3, H, W) to (B, 3, 4H, 4W), RGB in [-1, 1]."""
+        return bicubic(images)
+
+
 class SRCNN(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["super-resolution"]):
     """Three convolutions on the bicubic enlargement, ReLU between them.
 
@@ -196,6 +207,21 @@ def run(convs: nn.ModuleList, x: Tensor) -> Tensor:
 
 
 CARDS = (
+    ModelCard(
+        name="bicubic",
+        title="Bicubic interpolation",
+        task="upscale",
+        build=Bicubic,
+        multiple=1,
+        scale=SCALE,
+        min_side=32,
+        paper="Cubic convolution interpolation for digital image processing (Keys, 1981), "
+        "https://doi.org/10.1109/TASSP.1981.1163711",
+        checkpoint="bicubic",
+        licence="none needed: nothing is learned",
+        note="What every upscaler must beat: the paper's kernel with a = -0.5 and half-pixel centres, as Pillow has "
+        "it. Results are cut to the range, which the kernel leaves at edges.",
+    ),
     ModelCard(
         name="srcnn",
         title="SRCNN 9-5-5",

@@ -16,6 +16,7 @@ from models import registry
         ("dtgan-portrait", "trained"),
         ("dcgan-64-small", "random weights"),
         ("espcn", "random weights"),
+        ("bicubic", "nothing to train"),
         ("ufrgan-tiny-8", "random weights"),
         ("adain-small", "random weights"),
     ],

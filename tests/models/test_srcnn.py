@@ -34,6 +34,7 @@ def numbered(network: nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("network", "count"),
     [
+        (srcnn.Bicubic(), 0),
         (srcnn.SRCNN(), 69_251),
         (srcnn.SRCNN(luma=True), 57_281),
         (srcnn.SRCNN(middle=1), 20_099),
