@@ -74,6 +74,18 @@ def test_nearest_neighbour_starts_without_one(upsample: str):
     assert unet.checkerboard(unet.double(32, "transposed")(CONSTANT)) > 0.5
 
 
+@pytest.mark.parametrize("upsample", ["nearest", "nearest1", "nearest-concat"])
+@torch.inference_mode()
+def test_nearest_neighbour_repeats_pixels_before_it_convolves(upsample: str):
+    layer, x = unet.double(4, upsample), torch.randn(1, 4, 3, 5)
+    expected = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    if upsample != "nearest-concat":
+        side = 3 if upsample == "nearest" else 1
+        assert layer[1].weight.shape == (2, 4, side, side)
+        expected = F.conv2d(expected, layer[1].weight, layer[1].bias, padding=side // 2)
+    torch.testing.assert_close(layer(x), expected)
+
+
 def test_the_checkerboard_of_known_maps():
     tile = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
     assert unet.checkerboard(tile.repeat(8, 8)[None, None]) == pytest.approx(1)
