@@ -33,7 +33,7 @@ from models import (
     unetplus,
     unit,
 )
-from models.card import ModelCard
+from models.card import CheckpointError, ModelCard
 from models.image import Images
 
 FAMILIES = (
@@ -56,10 +56,6 @@ BUNDLED = Path(__file__).with_name("checkpoints")
 CONFIG, WEIGHTS, README = "config.json", "model.safetensors", "README.md"
 SMALLEST_STYLE = 16  # pixels; the deepest encoder leaves 2 x 2 of it, whose deviation is defined
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged or made for another network."""
 
 
 def index(*families: Any) -> dict[str, ModelCard]:
