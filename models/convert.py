@@ -5,18 +5,11 @@
 
 import hashlib
 import json
-import pickle
 import sys
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
-import numpy as np
-import safetensors
-import torch
 import tyro
-from safetensors.torch import load
 from torch import nn
 
 from models import card, registry
@@ -26,6 +19,8 @@ from models.conversion import (
     cyclegan,
     dcgan,
     dtgan,
+    files,
+    fitting,
     layout,
     patchgan,
     restormer,
@@ -36,7 +31,7 @@ from models.conversion import (
     unet,
     unit,
 )
-from models.conversion.layout import COUNTER, Layout, Tensors
+from models.conversion.layout import Layout, Tensors
 from models.registry import CheckpointError
 
 LAYOUTS: dict[str, Layout] = {
@@ -54,59 +49,19 @@ LAYOUTS: dict[str, Layout] = {
     **stylization.LAYOUTS,
     **adain.LAYOUTS,
 }
-KINDS = (".safetensors", ".npz", ".pth", ".pt", ".ckpt")
-UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError)
+read = files.read
 CONVERTED = """# {family}, converted weights
 
 Converted from `{file}` (SHA-256 `{sha256}`), settings {settings}. {status}
 The weights keep the terms of their author; do not pass them on without permission.
 """
 STATUS = {
-    True: "This layout's numbers were compared with the reference implementation.",
+    True: "The numbers of this kind of network were compared with the reference implementation.",
     False: "Layout only: names and shapes fit, but no reference output of this layout was at hand.",
 }
 
 
-def read(path: Path) -> Tensors:
-    """Read every tensor of a file; floating-point ones as float32, nested dictionaries under dotted names.
-
-    Args:
-        path: .safetensors, .npz, or .pth, .pt and .ckpt, of which only tensors are unpickled; or a folder of them,
-            which puts the name of its file before each tensor's.
-
-    Raises:
-        CheckpointError: The file is missing, damaged, of another kind or holds more than tensors and plain values.
-    """
-    if path.is_dir():
-        return {f"{file.stem}.{key}": tensor for file in files(path) for key, tensor in read(file).items()}
-    if path.suffix not in KINDS:
-        raise CheckpointError(f"{path} is none of {', '.join(KINDS)}; store the tensors in one of them.")
-    try:
-        if path.suffix == ".safetensors":
-            found: Any = load(path.read_bytes())
-        elif path.suffix == ".npz":
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                found = {key: torch.from_numpy(np.array(arrays[key])) for key in arrays.files}
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (*UNREADABLE, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} could not be read: {str(error).splitlines()[0]}.") from error
-    return layout.unwrap(layout.flatten(found))
-
-
-def files(path: Path) -> list[Path]:
-    """Give a file, or the tensor files of a folder in the order of their names.
-
-    Raises:
-        CheckpointError: The folder has none.
-    """
-    found = sorted(file for file in path.iterdir() if file.suffix in KINDS) if path.is_dir() else [path]
-    if not found:
-        raise CheckpointError(f"{path} holds none of {', '.join(KINDS)}; put the official files into it.")
-    return found
-
-
-def convert(tensors: Tensors, family: str, **options: float) -> nn.Module:
+def convert(tensors: Tensors, family: str, /, **options: float) -> nn.Module:
     """Make one of our networks of an official state dict.
 
     Args:
@@ -119,7 +74,7 @@ def convert(tensors: Tensors, family: str, **options: float) -> nn.Module:
 
     Raises:
         UnknownModel: There is no such layout.
-        CheckpointError: Names the first three tensors that are missing, surplus or of another shape.
+        CheckpointError: Names the first three tensors that are missing, of another shape or surplus.
     """
     if family not in LAYOUTS:
         raise card.unknown(family, LAYOUTS)
@@ -128,17 +83,23 @@ def convert(tensors: Tensors, family: str, **options: float) -> nn.Module:
     if surplus:
         raise CheckpointError(f"{family} has no option {surplus[0]!r}; it has {', '.join(kind.options) or 'none'}.")
     try:
-        network = kind.build(**(kind.settings(tensors) | kind.options | options))
-        given = {key: value for key, value in kind.rename(tensors).items() if not key.endswith(COUNTER)}
-    except ValueError as error:
+        given = kind.tidy(tensors)
+        settings, wanted = fitting.settings(kind, given, tensors, kind.options | options)
+        if problems := fitting.mismatches(given, wanted):
+            raise layout.LayoutError(problems)
+    except layout.LayoutError as error:
         raise CheckpointError(f"the file does not fit {family}: {error}.") from error
-    state = network.state_dict()
-    given |= {key: value for key, value in state.items() if key.endswith(COUNTER)}
-    problems = registry.mismatches(given, state)
-    if problems:
-        raise CheckpointError(f"the file does not fit {family}: {problems}.")
-    network.load_state_dict(given)
+    network = kind.build(**settings)
+    for key, place in fitting.official(kind, network, given).items():
+        place.copy_(given[key])
     return network.eval()
+
+
+def compared(tensors: Tensors, family: str) -> bool:
+    """Tell whether the numbers of networks of this kind were compared with the reference."""
+    kind = LAYOUTS[family]
+    found = kind.settings(tensors)
+    return kind.checked is not None and all(found[name] == value for name, value in kind.checked.items())
 
 
 def save(network: nn.Module, out: Path, *, family: str, readme: str) -> str:
@@ -146,15 +107,21 @@ def save(network: nn.Module, out: Path, *, family: str, readme: str) -> str:
 
     Returns:
         SHA-256 of its weights.
+
+    Raises:
+        CheckpointError: The folder cannot be written, or a weight is not finite.
     """
     kind = LAYOUTS[family]
-    if kind.card is not None:
-        return registry.save(network, out, name=kind.card, readme=readme, licence=kind.terms)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / registry.README).write_text(readme)
-    assert isinstance(network, huggingface_hub.PyTorchModelHubMixin)
-    network.save_pretrained(out)
-    return registry.checksum(out / registry.WEIGHTS)
+    try:
+        if kind.card is not None:
+            return registry.save(network, out, name=kind.card, readme=readme, licence=kind.terms)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / registry.README).write_text(readme)
+        assert isinstance(network, huggingface_hub.PyTorchModelHubMixin)
+        network.save_pretrained(out)
+        return registry.checksum(out / registry.WEIGHTS)
+    except OSError as error:
+        raise CheckpointError(f"{out} could not be written ({error}).") from error
 
 
 def parse(option: str) -> tuple[str, float]:
@@ -181,15 +148,16 @@ def main(
 
     Args:
         family: Layout of the checkpoint; a wrong one lists them all.
-        file: Its tensors: .safetensors, .npz, .pth, .pt or .ckpt, or a folder where the parts are several files.
+        file: Its tensors: .safetensors, .npz, .pth, .pt, .ckpt or .pkl; a folder where the parts are several files.
         out: Folder to write.
         option: Settings that the file does not tell, as name=number: for dtgan lade_epsilon=1e-12 (Hayao_36).
     """
     chosen = dict(parse(text) for text in option)
-    network = convert(read(file), family, **chosen)
-    source = hashlib.sha256(b"".join(part.read_bytes() for part in files(file))).hexdigest()
+    tensors = read(file)
+    network = convert(tensors, family, **chosen)
+    source = hashlib.sha256(b"".join(part.read_bytes() for part in files.files(file))).hexdigest()
     settings = json.dumps(LAYOUTS[family].options | chosen)
-    status = STATUS[LAYOUTS[family].checked]
+    status = STATUS[compared(tensors, family)]
     readme = CONVERTED.format(family=family, file=file.name, sha256=source, settings=settings, status=status)
     sha256 = save(network, out, family=family, readme=readme)
     use = f"models.load({str(out)!r})" if LAYOUTS[family].card else f"{type(network).__name__}.from_pretrained"

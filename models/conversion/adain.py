@@ -9,36 +9,16 @@ import re
 import torch
 
 from models import adain, vgg
-from models.conversion import layout
-from models.conversion.layout import Layout, LayoutError, Settings, Tensors
+from models.conversion.layout import Layout, Tensors
 
 LAYER = "relu4_1"
+# Where the released sequences have their convolutions; the encoder's is cut after relu4_1, and 0 is that of colours.
+DECODER = (1, 5, 8, 11, 14, 18, 21, 25, 28)
+ENCODER = (2, 5, 9, 12, 16, 19, 22, 25, 29)
 CUTS = {1: 0, 2: 4, 3: 11, 4: 18}  # where the training form cuts the encoder into enc_1 ... enc_4
 NAME = re.compile(r"(?:(.*)\.)?(\d+)\.(weight|bias)")
-PART = re.compile(r"enc_(\d)$")
+PART = re.compile(r"enc_\d$")
 TERMS = "MIT (github.com/naoto0804/pytorch-AdaIN)"
-
-
-def number(tensors: Tensors) -> dict[str, dict[int, Tensors]]:
-    """Sort the tensors into encoder and decoder by their names, or where they have none by the first kernel's size.
-
-    Returns:
-        For "encoder" and "decoder", the weight and bias by number of the layer.
-
-    Raises:
-        LayoutError: A name is neither.
-    """
-    found: dict[str, dict[int, Tensors]] = {"encoder": {}, "decoder": {}}
-    for key, tensor in tensors.items():
-        match = NAME.fullmatch(key)
-        if match is None:
-            raise LayoutError(f"{key} is no layer of a sequence; expected names such as decoder.1.weight")
-        prefix, index = match[1] or "", int(match[2])
-        if part := PART.search(prefix):
-            index += CUTS.get(int(part[1]), 0)
-        side = "decoder" if is_decoder(prefix, tensors) else "encoder"
-        found[side].setdefault(index, {})[match[3]] = tensor
-    return found
 
 
 def is_decoder(prefix: str, tensors: Tensors) -> bool:
@@ -50,52 +30,73 @@ def is_decoder(prefix: str, tensors: Tensors) -> bool:
     return f"{prefix}.0.weight".lstrip(".") not in tensors
 
 
-def settings(tensors: Tensors) -> Settings:
-    """Read the width from the decoder's last convolution but one."""
-    return {"width": decoder_width(tensors), "layer": LAYER, "encoder": "normalised"}
+def prefixes(tensors: Tensors, *, decoder: bool) -> list[str]:
+    """List what stands before the numbers of one network."""
+    found = dict.fromkeys(match[1] or "" for key in tensors if (match := NAME.fullmatch(key)))
+    return [prefix for prefix in found if is_decoder(prefix, tensors) == decoder]
 
 
-def decoder_settings(tensors: Tensors) -> Settings:
-    """Read the width alone."""
-    return {"width": decoder_width(tensors)}
+def tidy(tensors: Tensors) -> Tensors:
+    """Leave out what follows relu4_1 in the encoder."""
+    encoder, kept = prefixes(tensors, decoder=False), {"encoder.filled": torch.tensor(True)}
+    for key, tensor in tensors.items():
+        match = NAME.fullmatch(key)
+        whole = match and (match[1] or "") in encoder and not PART.search(match[1] or "")
+        if not (match and whole and int(match[2]) > ENCODER[-1]):
+            kept[key] = tensor
+    return kept
 
 
-def decoder_width(tensors: Tensors) -> int:
-    """Channels that the decoder's last convolution takes."""
-    convolutions = number(tensors)["decoder"]
-    if not convolutions:
-        raise LayoutError("there is no decoder in it; give decoder and encoder in one folder")
-    last = convolutions[max(convolutions)]
-    return layout.shape(last, "weight")[1]
+def tidy_decoder(tensors: Tensors) -> Tensors:
+    """Leave out the encoder."""
+    encoder = prefixes(tensors, decoder=False)
+    matches = {key: NAME.fullmatch(key) for key in tensors}
+    return {key: tensors[key] for key, match in matches.items() if not (match and (match[1] or "") in encoder)}
 
 
-def rename(tensors: Tensors) -> Tensors:
-    """Give our names to both networks; what follows relu4_1 in the encoder is left out."""
-    indices = vgg.indices("vgg19")
-    kept = [index - 1 for index in indices.values() if index <= indices[LAYER]]
-    encoder = number(tensors)["encoder"]
-    ours = rename_decoder(tensors, prefix="decoder.")
-    color, *convolutions = [encoder[index] for index in sorted(encoder)] or [{}]
-    for index, conv in zip(kept, convolutions, strict=False):
-        ours |= {f"encoder.features.{index}.{leaf}": tensor for leaf, tensor in conv.items()}
-    if "weight" in color and "bias" in color:
-        ours |= {"encoder.matrix": color["weight"].flatten(1), "encoder.offset": color["bias"]}
-    return ours | {"encoder.filled": torch.tensor(True)}
+def official(state: Tensors, tensors: Tensors) -> Tensors:
+    """Name the tensors of both networks as they are released."""
+    before = (prefixes(tensors, decoder=False) or ["vgg"])[0]
+    indices = [index - 1 for index in vgg.indices("vgg19").values()]
+    found = {"encoder.filled": state["encoder.filled"]}
+    for key, value in state.items():
+        if key.startswith("encoder.features."):
+            _, _, index, leaf = key.split(".")
+            found[f"{encoded(ENCODER[indices.index(int(index))], before)}.{leaf}"] = value
+        elif key == "encoder.matrix":
+            found[f"{encoded(0, before)}.weight"] = value[:, :, None, None]
+        elif key == "encoder.offset":
+            found[f"{encoded(0, before)}.bias"] = value
+    decoder = {key.removeprefix("decoder."): value for key, value in state.items() if key.startswith("decoder.")}
+    return found | official_decoder(decoder, tensors, default="decoder")
 
 
-def rename_decoder(tensors: Tensors, *, prefix: str = "") -> Tensors:
-    """Number the decoder's convolutions from 0, whatever layers stand between them."""
-    decoder = number(tensors)["decoder"]
-    return {
-        f"{prefix}convs.{position}.{leaf}": tensor
-        for position, index in enumerate(sorted(decoder))
-        for leaf, tensor in decoder[index].items()
-    }
+def encoded(number: int, prefix: str) -> str:
+    """Name a layer of the encoder; in the training form, which is told by its prefix, in the part that holds it."""
+    if PART.search(prefix):
+        part = max(part for part, first in CUTS.items() if first <= number)
+        prefix, number = PART.sub(f"enc_{part}", prefix), number - CUTS[part]
+    return f"{prefix}.{number}".lstrip(".")
+
+
+def official_decoder(state: Tensors, tensors: Tensors, *, default: str = "") -> Tensors:
+    """Name the decoder's tensors as they are released."""
+    prefix = (prefixes(tensors, decoder=True) or [default])[0]
+    split = ((*key.split("."), value) for key, value in state.items())
+    return {f"{prefix}.{DECODER[int(number)]}.{leaf}".lstrip("."): value for _, number, leaf, value in split}
 
 
 LAYOUTS = {
-    "adain": Layout(card="adain-gan", build=adain.CrossDomain, settings=settings, rename=rename, terms=TERMS),
+    "adain": Layout(
+        card="adain-gan",
+        build=adain.CrossDomain,
+        settings=lambda _: {"layer": LAYER, "encoder": "normalised"},
+        sizes={"width": "."},
+        tidy=tidy,
+        official=official,
+        terms=TERMS,
+    ),
     "adain-decoder": Layout(
-        card=None, build=adain.Decoder, settings=decoder_settings, rename=rename_decoder, terms=TERMS
+        card=None, build=adain.Decoder, sizes={"width": "."}, tidy=tidy_decoder, official=official_decoder, terms=TERMS
     ),
 }

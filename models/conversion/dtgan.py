@@ -37,38 +37,49 @@ def numbered(name: str, number: int) -> str:
     return f"{name}_{number}" if number else name
 
 
-def reorder(tensor: Tensor) -> Tensor:
-    """Turn a kernel from HWIO to OIHW, and the attention memory (1, C, slots) to (C, slots)."""
-    if tensor.ndim == 4:
-        return layout.oihw(tensor)
-    return tensor.squeeze(0) if tensor.ndim == 3 else tensor
+def full(stem: str) -> str:
+    """Give the whole name of a variable in the released graph."""
+    if "/Variable" in stem:
+        return f"generator_1/{stem}"
+    return f"generator/{stem}" if stem.endswith("/kernel") else f"generator/{stem}/weights"
 
 
-def rename(tensors: Tensors) -> Tensors:
-    """Give our names to the variables that are known.
+def tidy(tensors: Tensors) -> Tensors:
+    """Give whole names to the variables that are known, which exports cut.
 
     Raises:
         LayoutError: Two variables claim one place.
     """
-    ours, renamed = pairs(), {}
+    known, found = pairs(), {}
     for key, tensor in tensors.items():
         match = STEM.fullmatch(key)
-        name = ours.get(match[1], key) if match else key
-        if name in renamed:
-            raise LayoutError(
-                f"{match and match[1]} is given twice, the second time as {key}; keep the inference graph's"
-            )
-        renamed[name] = reorder(tensor)
-    return renamed
+        name = full(match[1]) if match and match[1] in known else key
+        if name in found:
+            raise LayoutError(f"{name} is given twice, the second time as {key}; keep the inference graph's")
+        found[name] = tensor
+    return found
+
+
+def official(state: Tensors, tensors: Tensors) -> Tensors:
+    """Name our tensors as the graph does, and lay them as it does."""
+    return {full(stem): lay(state[key]) for stem, key in pairs().items()}
+
+
+def lay(tensor: Tensor) -> Tensor:
+    """Turn a kernel from OIHW to HWIO, and the attention memory (C, slots) to (1, C, slots)."""
+    if tensor.ndim == 4:
+        return layout.hwio(tensor)
+    return tensor[None] if tensor.ndim == 2 else tensor
 
 
 LAYOUTS = {
     "dtgan": Layout(
         card="dtgan",
         build=dtgan.DTGAN,
-        rename=rename,
+        tidy=tidy,
+        official=official,
         options={"lade_epsilon": 1e-5},
-        checked=True,
+        checked={},
         terms="non-commercial; ask the authors of AnimeGANv3 before anything else",
     )
 }

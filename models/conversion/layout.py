@@ -1,7 +1,9 @@
 """What a converter must know of a foreign checkpoint, and what all of them share."""
 
+import collections
 import dataclasses
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 
 Tensors = dict[str, Tensor]
 Settings = dict[str, Any]
+Replacement = str | Callable[[re.Match[str]], str]
 WRAPPERS = ("params_ema.", "params.", "state_dict.", "module.")
 COUNTER = "num_batches_tracked"
 
@@ -23,8 +26,13 @@ def nothing(tensors: Tensors) -> Settings:
 
 
 def unchanged(tensors: Tensors) -> Tensors:
-    """Names of a layout whose keys are ours."""
+    """Take a file as it is."""
     return tensors
+
+
+def same(state: Tensors, tensors: Tensors) -> Tensors:
+    """Official form of a network whose keys and axes are the official ones."""
+    return state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,20 +41,25 @@ class Layout:
 
     Attributes:
         card: Name under which the result is saved; None for a discriminator, which no card offers.
-        build: Makes our network from its settings.
-        settings: Reads them (width, blocks) from the shapes of the given tensors; raises LayoutError.
-        rename: Turns the given tensors into ours, names and axes; unknown names stay as they are.
+        build: Makes our network from its settings, all of which have defaults.
+        settings: Reads the kinds and numbers of layers from a file's names; what nothing tells keeps its default.
+        sizes: Settings that the shapes tell, such as widths, each with a pattern of the official names that tell it.
+        tidy: Takes from a file what its network has no place for, and unites what has several names.
+        official: Gives our state dict as the official file would hold it: views of it by official name. The second
+            argument is the file, which shows where names differ between releases.
         options: Settings that no file tells and the command may give, with their defaults.
-        checked: Whether numbers were compared with the reference; else only names and shapes ("layout only").
+        checked: Settings of the networks whose numbers were compared with the reference; None where none were.
         terms: Licence of the official weights, and where they are found.
     """
 
     card: str | None
     build: Callable[..., nn.Module]
     settings: Callable[[Tensors], Settings] = nothing
-    rename: Callable[[Tensors], Tensors] = unchanged
+    sizes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tidy: Callable[[Tensors], Tensors] = unchanged
+    official: Callable[[Tensors, Tensors], Tensors] = same
     options: Settings = dataclasses.field(default_factory=dict)
-    checked: bool = False
+    checked: Settings | None = None
     terms: str = "terms of the original weights"
 
 
@@ -58,7 +71,8 @@ def flatten(value: Any, prefix: str = "") -> Tensors:
         prefix: Of the names.
     """
     if isinstance(value, Tensor):
-        return {prefix: value.float() if value.is_floating_point() else value}
+        plain = value.layout is torch.strided and not (value.is_meta or value.is_quantized or value.is_complex())
+        return {prefix: value.float() if value.is_floating_point() else value} if plain else {}
     if not isinstance(value, Mapping):
         return {}
     found: Tensors = {}
@@ -75,18 +89,54 @@ def unwrap(tensors: Tensors) -> Tensors:
     return tensors
 
 
-def shape(tensors: Tensors, key: str) -> torch.Size:
-    """Size of the tensor that tells a setting.
+def renamed(*pairs: tuple[str, Replacement]) -> Callable[[Tensors, Tensors], Tensors]:
+    """Make a `Layout.official` that turns our names into official ones by replacing patterns, all in this order."""
 
-    Raises:
-        LayoutError: It is not there.
+    def official(state: Tensors, tensors: Tensors) -> Tensors:
+        return {substitute(key, pairs): value for key, value in state.items()}
+
+    return official
+
+
+def substitute(key: str, pairs: Iterable[tuple[str, Replacement]]) -> str:
+    """Replace patterns in a name, all in this order."""
+    for pattern, replacement in pairs:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def numbers(tensors: Iterable[str], pattern: str) -> set[int]:
+    """Gather the numbers that the first group of a pattern finds at the start of names."""
+    found = re.compile(pattern)
+    return {int(match[1]) for key in tensors if (match := found.match(key))}
+
+
+def length(found: Collection[int]) -> int:
+    """Tell how long a sequence counted from 0 is, also where a few of its numbers are missing or do not belong.
+
+    Returns:
+        The length with the most numbers below it that are there, less those that are not.
     """
-    if key not in tensors:
-        first = ", ".join(sorted(tensors)[:3]) or "nothing"
-        raise LayoutError(f"{key} is missing; the file holds {first}")
-    return tensors[key].shape
+    scores = {0: 0}
+    for number in range(2 * len(found)):
+        scores[number + 1] = scores[number] + (1 if number in found else -1)
+    return max(scores, key=lambda end: (scores[end], end))
 
 
-def oihw(kernel: Tensor) -> Tensor:
-    """Turn TensorFlow's kernel (height, width, in, out) into (out, in, height, width)."""
-    return kernel.permute(3, 2, 0, 1).contiguous()
+def votes(tensors: Tensors, pattern: str, axis: int, *, share: int = 1) -> list[int]:
+    """Read one axis of every tensor whose whole name matches, divided by `share`; what cannot be read is left out."""
+    found = re.compile(pattern)
+    chosen = [value for key, value in tensors.items() if value.ndim > axis and found.fullmatch(key)]
+    lengths = [value.shape[axis] for value in chosen]
+    return [size // share for size in lengths if size and size % share == 0]
+
+
+def majority(found: Iterable[int], default: int) -> int:
+    """Give the most frequent number, the first of several; the default where there is none."""
+    ranked = collections.Counter(found).most_common(1)
+    return ranked[0][0] if ranked else default
+
+
+def hwio(kernel: Tensor) -> Tensor:
+    """View a kernel (out, in, height, width) as TensorFlow's (height, width, in, out)."""
+    return kernel.permute(2, 3, 1, 0)

@@ -1,94 +1,73 @@
 """Small upscalers: `srcnn`, `espcn` (both forms) and `fsrcnn`; layers are numbered `conv1`, `prelu1`, ... from 1."""
 
-import re
-
 from models import srcnn
 from models.conversion import layout
-from models.conversion.layout import Layout, LayoutError, Settings, Tensors
+from models.conversion.layout import Layout, Settings, Tensors
 
-NUMBERED = re.compile(r"(conv|prelu)(\d+)\.(.+)")
+CONVS = (r"^convs\.(\d+)\.", lambda match: f"conv{int(match[1]) + 1}.")
+FSRCNN = (
+    (r"^offset$", "out.bias"),
+    (r"^stages\.(\d+)\.0\.", lambda match: f"conv{int(match[1]) + 1}."),
+    (r"^stages\.(\d+)\.1\.", lambda match: f"prelu{int(match[1]) + 1}."),
+)
 
 
-def planes(tensors: Tensors) -> Settings:
-    """Read from the first kernel whether the network takes luma, and its width."""
-    channels, inputs = layout.shape(tensors, "conv1.weight")[:2]
-    return {"channels": channels, "luma": inputs == 1}
+def is_luma(tensors: Tensors, *, last: str, share: int, default: int) -> bool:
+    """Tell whether a network takes brightness alone, from its first kernel and what the last layer makes."""
+    made = layout.votes(tensors, rf"{last}\.(?:weight|bias)", 0, share=share)
+    return layout.majority([*layout.votes(tensors, r"conv1\.weight", 1), *made], default) == 1
 
 
 def srcnn_settings(tensors: Tensors) -> Settings:
-    """Read widths, the middle kernel and luma or RGB."""
-    narrow, _, middle, _ = layout.shape(tensors, "conv2.weight")
-    return {"narrow": narrow, "middle": middle, **planes(tensors)}
+    """Read the side of the middle kernel, and luma or RGB."""
+    sides = [side for axis in (2, 3) for side in layout.votes(tensors, r"conv2\.weight", axis) if side in (1, 3, 5)]
+    return {"middle": layout.majority(sides, 5), "luma": is_luma(tensors, last="conv3", share=1, default=3)}
 
 
 def espcn_settings(tensors: Tensors) -> Settings:
-    """Read widths, the form and luma or RGB."""
-    deep = "conv4.weight" in tensors
-    narrow = layout.shape(tensors, "conv3.weight" if deep else "conv2.weight")[0]
-    return {"narrow": narrow, "deep": deep, **planes(tensors)}
-
-
-def rename(tensors: Tensors) -> Tensors:
-    """Count convolutions from 0."""
-    found = {}
-    for key, value in tensors.items():
-        match = NUMBERED.fullmatch(key)
-        found[f"convs.{int(match[2]) - 1}.{match[3]}" if match else key] = value
-    return found
-
-
-def fsrcnn_last(tensors: Tensors) -> int:
-    """Give the number of FSRCNN's last convolution; the mapping ones are four fewer.
-
-    Raises:
-        LayoutError: There are too few convolutions.
-    """
-    matches = [NUMBERED.fullmatch(key) for key in tensors]
-    last = max((int(match[2]) for match in matches if match and match[1] == "conv"), default=0)
-    if last < 4:
-        raise LayoutError(f"conv4.weight is missing; the file numbers {last} convolutions")
-    return last
+    """Read the form, and luma or RGB."""
+    deep = any(key.startswith("conv4.") for key in tensors)
+    last = "conv4" if deep else "conv3"
+    return {"deep": deep, "luma": is_luma(tensors, last=last, share=srcnn.SCALE**2, default=1)}
 
 
 def fsrcnn_settings(tensors: Tensors) -> Settings:
-    """Read the paper's d, s and m."""
-    return {
-        "channels": layout.shape(tensors, "conv1.weight")[0],
-        "narrow": layout.shape(tensors, "conv2.weight")[0],
-        "mapping": fsrcnn_last(tensors) - 4,
-    }
+    """Count the mapping convolutions, four fewer than all and three fewer than those that an activation follows."""
+    convs, activations = (
+        layout.length({number - 1 for number in layout.numbers(tensors, rf"{kind}(\d+)\.")})
+        for kind in ("conv", "prelu")
+    )
+    count = max(convs, activations + 1)
+    return {"mapping": count - 4 if count >= 4 else 4}
 
 
-def rename_fsrcnn(tensors: Tensors) -> Tensors:
-    """Pair each convolution with its PReLU; the last one and the offset stand alone."""
-    last, found = fsrcnn_last(tensors), {}
-    for key, value in tensors.items():
-        match = NUMBERED.fullmatch(key)
-        if match is None:
-            found[{"out.bias": "offset"}.get(key, key)] = value
-        elif match[1] == "conv" and int(match[2]) == last:
-            found[f"leave.{match[3]}"] = value
-        else:
-            found[f"stages.{int(match[2]) - 1}.{0 if match[1] == 'conv' else 1}.{match[3]}"] = value
-    return found
+def official_fsrcnn(state: Tensors, tensors: Tensors) -> Tensors:
+    """Name each convolution and its PReLU; the last one is numbered after them."""
+    last = layout.length(layout.numbers(state, r"stages\.(\d+)\.")) + 1
+    return layout.renamed(*FSRCNN, (r"^leave\.", f"conv{last}."))(state, tensors)
 
 
+SIZES = {"channels": ".", "narrow": "."}
 LAYOUTS = {
-    "srcnn": Layout(card="srcnn", build=srcnn.SRCNN, settings=srcnn_settings, rename=rename),
+    "srcnn": Layout(
+        card="srcnn", build=srcnn.SRCNN, settings=srcnn_settings, sizes=SIZES, official=layout.renamed(CONVS)
+    ),
     "espcn": Layout(
         card="espcn",
         build=srcnn.ESPCN,
         settings=espcn_settings,
-        rename=rename,
-        checked=True,
+        sizes=SIZES,
+        official=layout.renamed(CONVS),
+        checked={"deep": False, "luma": True},
         terms="Apache-2.0 (TF-ESPCN) or BSD-3-Clause (PyTorch's examples)",
     ),
     "fsrcnn": Layout(
         card="fsrcnn",
         build=srcnn.FSRCNN,
         settings=fsrcnn_settings,
-        rename=rename_fsrcnn,
-        checked=True,
+        sizes=SIZES,
+        official=official_fsrcnn,
+        checked={},
         terms="Apache-2.0 (FSRCNN_Tensorflow)",
     ),
 }

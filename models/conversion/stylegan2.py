@@ -3,16 +3,17 @@
 A dictionary that holds several networks is taken apart: the averaged generator `G_ema` rather than `G`, and `D`.
 """
 
-import re
-
 from torch import nn
 
 from models import stylegan2
 from models.conversion import layout
-from models.conversion.layout import Layout, LayoutError, Settings, Tensors
+from models.conversion.layout import Layout, Settings, Tensors
 
 GENERATORS, DISCRIMINATORS = ("G_ema.", "G."), ("D.",)
 TERMS = "NVIDIA source code licence: non-commercial, research or evaluation only"
+# Tensors that have, on one axis, as many channels as the maps of their side; {} is the side.
+SYNTHESIS = ((r"synthesis\.b{}\.conv[01]\.(?:weight|bias)", 0), (r"synthesis\.b{}\.(?:conv1|torgb)\.weight", 1))
+CRITIC = ((r"b{}\.(?:conv0|conv|fromrgb|fc)\.(?:weight|bias)", 0), (r"b{}\.(?:conv0|conv1|skip|out)\.weight", 1))
 
 
 def pick(tensors: Tensors, prefixes: tuple[str, ...]) -> Tensors:
@@ -34,48 +35,62 @@ def critic(tensors: Tensors) -> Tensors:
     return pick(tensors, DISCRIMINATORS)
 
 
-def channels(tensors: Tensors, pattern: str) -> Settings:
+def channels(tensors: Tensors, places: tuple[tuple[str, int], ...]) -> Settings:
     """Read the size, and a base and a limit that give the channels found.
 
     Args:
         tensors: Of one network.
-        pattern: Matches the kernel that has, at each side, as many outputs as the side has channels; group 1 is the
-            side. The largest product of both is always a base, since bases are divided by the side and rounded down.
-
-    Raises:
-        LayoutError: Nothing matches.
+        places: Patterns and axes as in `SYNTHESIS`. The largest product of side and channels is always a base, since
+            bases are divided by the side and rounded down.
     """
-    found = {int(match[1]): len(tensors[key]) for key in tensors if (match := re.fullmatch(pattern, key))}
-    if not found:
-        raise LayoutError(f"no key is {pattern}; the file holds {', '.join(sorted(tensors)[:3]) or 'nothing'}")
+    sides = layout.numbers(tensors, places[0][0].split("{}")[0] + r"(\d+)\.")
+    count = layout.length({side.bit_length() - 3 for side in sides if side > 3 and not side & (side - 1)})
+    found = {}
+    for side in (4 << level for level in range(count)):
+        told = [vote for pattern, axis in places for vote in layout.votes(tensors, pattern.format(side), axis)]
+        if told:
+            found[side] = layout.majority(told, 0)
+    if not found or count < 2:
+        return {}
     base = max(side * outputs for side, outputs in found.items())
-    return {"resolution": max(found), "base": base, "widest": max(found.values())}
+    return {"resolution": 2 << count, "base": base, "widest": max(found.values())}
 
 
 def mapping(tensors: Tensors) -> Settings:
     """Count the layers of the mapping and read the labels' length, where there are any."""
-    depth = sum(re.fullmatch(r"mapping\.fc\d+\.weight", key) is not None for key in tensors)
-    embedding = tensors.get("mapping.embed.weight")
-    return {"depth": depth, "classes": 0 if embedding is None else embedding.shape[1]}
+    labelled = any(key.startswith("mapping.embed.") for key in tensors)
+    return {
+        "depth": layout.length(layout.numbers(tensors, r"mapping\.fc(\d+)\.")) or 8,
+        "classes": layout.majority(layout.votes(tensors, r"mapping\.embed\.weight", 1), 1) if labelled else 0,
+    }
 
 
 def generator_settings(tensors: Tensors) -> Settings:
     """Read the generator's settings; the first mapping layer takes noise and, after it, the embedded label."""
     tensors = generator(tensors)
-    found = channels(tensors, r"synthesis\.b(\d+)\.conv1\.weight") | mapping(tensors)
-    inputs = layout.shape(tensors, "mapping.fc0.weight")[1]
-    width = layout.shape(tensors, "synthesis.b4.conv1.affine.weight")[1]
-    return found | {"width": width, "latent": inputs - (width if found["classes"] else 0)}
+    found = mapping(tensors)
+    width = layout.majority(layout.votes(tensors, r"synthesis\..+\.affine\.weight", 1), 512)
+    labels = width if found["classes"] else 0
+    inputs = [vote for vote in layout.votes(tensors, r"mapping\.fc0\.weight", 1) if vote > labels]
+    latent = layout.majority(inputs, 512 + labels) - labels
+    return {**channels(tensors, SYNTHESIS), **found, "width": width, "latent": latent}
 
 
 def discriminator_settings(tensors: Tensors) -> Settings:
     """Read the discriminator's settings."""
     tensors = critic(tensors)
-    found = channels(tensors, r"b(\d+)\.(?:conv0|conv)\.weight") | mapping(tensors)
-    return found if found["classes"] else found | {"depth": 8}
+    return channels(tensors, CRITIC) | mapping(tensors)
 
 
-def discriminator(*, resolution: int, base: int, widest: int, depth: int, classes: int, group: float) -> nn.Module:
+def discriminator(
+    *,
+    resolution: int = 256,
+    base: int = stylegan2.HALF_WIDTH,
+    widest: int = stylegan2.WIDEST,
+    depth: int = 8,
+    classes: int = 0,
+    group: float = 4.0,
+) -> nn.Module:
     """Build the discriminator; options come as floats."""
     return stylegan2.Discriminator(
         resolution=resolution, base=base, widest=widest, depth=depth, classes=classes, group=int(group)
@@ -84,13 +99,13 @@ def discriminator(*, resolution: int, base: int, widest: int, depth: int, classe
 
 LAYOUTS = {
     "stylegan2": Layout(
-        card="stylegan2-256", build=stylegan2.StyleGAN2, settings=generator_settings, rename=generator, terms=TERMS
+        card="stylegan2-256", build=stylegan2.StyleGAN2, settings=generator_settings, tidy=generator, terms=TERMS
     ),
     "stylegan2-discriminator": Layout(
         card=None,
         build=discriminator,
         settings=discriminator_settings,
-        rename=critic,
+        tidy=critic,
         options={"group": 4.0},
         terms=TERMS,
     ),

@@ -101,8 +101,9 @@ def test_files_that_differ_name_three_keys_and_exit_2(
     assert caught.value.code == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    assert "encoder.x1.0.norm.mix.weight missing; generator/support/Conv/weights surplus; " in message
-    assert "main.paint.weight has shape (3, 32, 5, 5), expected (3, 32, 7, 7) and 1 more" in message
+    assert "generator/main/Conv_12/weights has shape (5, 5, 32, 3), expected (7, 7, 32, 3); " in message
+    assert "generator/base/Conv_3/weights missing, expected (1, 1, 32, 32); " in message
+    assert " surplus, has shape (1,) and 1 more" in message
     assert not (tmp_path / "out").exists()
 
 

@@ -81,5 +81,5 @@ def test_the_port_draws_the_same(port: Port, layout: str, aligned: bool, tmp_pat
 def test_a_missing_tensor_is_named(port: Port) -> None:
     state = dict(port.state_dict())
     del state["block_c.2.layers.1.1.bias"]
-    with pytest.raises(CheckpointError, match=r"c\.2\.depth\.conv\.bias missing"):
+    with pytest.raises(CheckpointError, match=r"block_c\.2\.layers\.1\.1\.bias missing, expected \(512,\)"):
         convert.convert(state, "animeganv2")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import models
 from models import convert, cyclegan, layers
 from models.conversion import cyclegan as released
+from models.conversion import fitting
 from models.conversion.layout import Tensors
 from models.registry import CheckpointError
 
@@ -25,9 +26,13 @@ def randomised(network: nn.Module) -> nn.Module:
 
 def nested(network: cyclegan.UNet) -> Tensors:
     """Write a U-Net under the released names."""
-    theirs = {ours: stem for stem, ours in released.unet_pairs(len(network.down)).items()}
+    theirs = released.unet_pairs(len(network.down))
     split = (key.rpartition(".") for key in network.state_dict())
     return {f"{theirs[stem]}.{leaf}": network.state_dict()[f"{stem}.{leaf}"] for stem, _, leaf in split}
+
+
+def fitted(tensors: Tensors, layout: str) -> dict:
+    return fitting.settings(convert.LAYOUTS[layout], tensors, tensors, {})[0]
 
 
 def same_outputs(network: nn.Module, made: nn.Module, side: int) -> bool:
@@ -86,7 +91,7 @@ def test_the_command_writes_a_folder_that_loads(
 )
 def test_residual_settings_are_read_from_the_file(settings: dict):
     network = randomised(cyclegan.CycleGAN(**settings))
-    assert released.residual_settings(network.state_dict()) == {"norm": "instance", "dropout": False} | settings
+    assert fitted(network.state_dict(), "cyclegan") == {"norm": "instance", "dropout": False} | settings
     assert same_outputs(network, convert.convert(network.state_dict(), "cyclegan"), 32)
 
 
@@ -102,22 +107,22 @@ def test_residual_keys_of_nine_blocks():
 def test_unet_settings_are_read_from_the_file(depth: int, norm: str):
     network = randomised(cyclegan.UNet(channels=2, depth=depth, norm=norm))
     theirs = nested(network)
-    assert released.unet_settings(theirs) == {"channels": 2, "depth": depth, "norm": norm}
+    assert fitted(theirs, "pix2pix-unet") == {"channels": 2, "depth": depth, "norm": norm}
     assert same_outputs(network, convert.convert(theirs, "pix2pix-unet"), 2 ** min(depth, 7))
 
 
 def test_unet_keys_follow_the_nesting():
     pairs = released.unet_pairs(3)
     assert pairs == {
-        "model.model.0": "down.0.1",
-        "model.model.3": "up.0.1",
-        "model.model.1.model.1": "down.1.1",
-        "model.model.1.model.2": "down.1.2",
-        "model.model.1.model.5": "up.1.1",
-        "model.model.1.model.6": "up.1.2",
-        "model.model.1.model.3.model.1": "down.2.1",
-        "model.model.1.model.3.model.3": "up.2.1",
-        "model.model.1.model.3.model.4": "up.2.2",
+        "down.0.1": "model.model.0",
+        "up.0.1": "model.model.3",
+        "down.1.1": "model.model.1.model.1",
+        "down.1.2": "model.model.1.model.2",
+        "up.1.1": "model.model.1.model.5",
+        "up.1.2": "model.model.1.model.6",
+        "down.2.1": "model.model.1.model.3.model.1",
+        "up.2.1": "model.model.1.model.3.model.3",
+        "up.2.2": "model.model.1.model.3.model.4",
     }
 
 
@@ -151,10 +156,14 @@ def test_a_deep_unet_is_loaded_through_the_card(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("layout", "tensors", "message"),
     [
-        ("cyclegan", {}, r"model\.1\.weight is missing; the file holds nothing"),
-        ("cyclegan", {"model.1.weight": torch.zeros(4, 3, 7, 7)}, "blocks 0; expected at least 1"),
-        ("pix2pix-unet", {"model.1.weight": torch.zeros(4, 3, 7, 7)}, r"model\.model\.0\.weight is missing"),
-        ("pix2pix-unet", {"model.model.0.weight": torch.zeros(4, 3, 4, 4)}, "depth 1; expected .* at least 2"),
+        ("cyclegan", {}, r"model\.1\.weight missing, expected \(64, 3, 7, 7\)"),
+        ("cyclegan", {"model.1.weight": torch.zeros(4, 3, 7, 7)}, r"model\.1\.bias missing, expected \(4,\)"),
+        ("pix2pix-unet", {"model.1.weight": torch.zeros(4, 3, 7, 7)}, r"model\.model\.0\.weight missing"),
+        (
+            "pix2pix-unet",
+            {"model.model.0.weight": torch.zeros(4, 3, 4, 4)},
+            r"model\.model\.1\.model\.1\.weight missing",
+        ),
     ],
 )
 def test_other_files_are_refused(layout: str, tensors: dict[str, Tensor], message: str):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import models
 from models import convert, image, layers, srcnn
-from models.conversion import srcnn as released
+from models.conversion import fitting
 from models.registry import CheckpointError
 
 PARITY = [("espcn_x4", "espcn"), ("fsrcnn_x4", "fsrcnn")]
@@ -170,7 +170,8 @@ def test_fsrcnn_of_other_sizes_converts():
     for key, value in network.stages.state_dict().items():
         number, part, leaf = key.split(".")
         theirs[f"{parts[part]}{int(number) + 1}.{leaf}"] = value
-    assert released.fsrcnn_settings(theirs) == {"channels": 8, "narrow": 3, "mapping": 2}
+    found, _ = fitting.settings(convert.LAYOUTS["fsrcnn"], theirs, theirs, {})
+    assert found == {"channels": 8, "narrow": 3, "mapping": 2}
     made: Any = convert.convert(theirs, "fsrcnn")
     small = torch.rand(1, 1, 6, 5)
     torch.testing.assert_close(made.native(small), network.native(small) + 0.5)
@@ -179,11 +180,11 @@ def test_fsrcnn_of_other_sizes_converts():
 @pytest.mark.parametrize(
     ("layout", "tensors", "message"),
     [
-        ("srcnn", {}, r"conv2\.weight is missing"),
-        ("espcn", {"conv1.weight": torch.zeros(4, 1, 5, 5)}, r"conv2\.weight is missing"),
-        ("fsrcnn", numbered(srcnn.ESPCN()), r"conv4\.weight is missing; the file numbers 3"),
-        ("fsrcnn", {}, r"conv1\.weight is missing"),
-        ("srcnn", numbered(srcnn.SRCNN()) | {"conv2.weight": torch.zeros(32, 64, 7, 7)}, "middle is 7; expected 1, 3"),
+        ("srcnn", {}, r"conv1\.weight missing, expected \(64, 3, 9, 9\); conv1\.bias missing"),
+        ("espcn", {"conv1.weight": torch.zeros(4, 1, 5, 5)}, r"conv2\.weight missing, expected \(32, 4, 3, 3\)"),
+        ("fsrcnn", numbered(srcnn.ESPCN()), r"prelu1\.weight missing, expected \(64,\)"),
+        ("fsrcnn", {}, r"out\.bias missing, expected \(1,\); conv1\.weight missing, expected \(56, 1, 5, 5\)"),
+        ("srcnn", numbered(srcnn.SRCNN()) | {"conv2.weight": torch.zeros(32, 64, 7, 7)}, r"expected \(32, 64, 5, 5\)"),
         ("espcn", numbered(srcnn.ESPCN()) | {"conv3.weight": torch.zeros(9, 32, 3, 3)}, r"expected \(16, 32, 3, 3\)"),
     ],
 )

@@ -228,25 +228,26 @@ def scope_names() -> list[str]:
     return [f"InceptionV3/{name}" for name in found]
 
 
-def test_inceptions_scopes_are_numbered_by_the_alphabet():
-    numbered = conversion.order(scope_names())
-    for ours, scope in inception_scopes().items():
-        assert numbered[f"InceptionV3/{scope}"] == f"inception.{ours}"
+def scopes() -> dict[str, str]:
+    """TensorFlow's scopes by our units."""
     with torch.device("meta"):
-        network = predictors.Inception()
-    units = {key.removesuffix(".0.weight") for key in network.state_dict() if key.endswith(".0.weight")}
-    assert {name.removeprefix("inception.") for name in numbered.values()} == units
+        keys = predictors.Inception().state_dict()
+    units = [key.removesuffix(".0.weight") for key in keys if key.endswith(".0.weight")]
+    return {unit: f"InceptionV3/{conversion.unit(f'{unit}.0')}" for unit in units}
 
 
-def test_a_full_checkpoint_converts_with_its_norms_folded():
+def test_inceptions_scopes_are_those_of_tensorflow():
+    assert inception_scopes().items() <= {ours: name.split("/", 1)[1] for ours, name in scopes().items()}.items()
+    assert sorted(scopes().values()) == sorted(scope_names())
+
+
+def test_a_full_checkpoint_converts_with_its_norms():
     with torch.device("meta"):
         shapes = stylization.Stylization(numbers=7, width=0.125).state_dict()
     network = small(norm="batch")
     arrays = variables(network)
-    numbered = conversion.order(scope_names())
-    for scope in scope_names():
-        name = numbered[scope].replace("inception.", "predictor.")
-        weight = shapes[f"{name}.0.weight"]
+    for ours, scope in scopes().items():
+        weight = shapes[f"predictor.{ours}.0.weight"]
         arrays[f"{scope}/weights"] = torch.randn(weight.shape[2], weight.shape[3], weight.shape[1], weight.shape[0])
         for leaf in ("beta", "moving_mean", "moving_variance"):
             arrays[f"{scope}/BatchNorm/{leaf}"] = torch.rand(weight.shape[0])
@@ -255,7 +256,7 @@ def test_a_full_checkpoint_converts_with_its_norms_folded():
     assert isinstance(made, stylization.Stylization)
     assert isinstance(made.predictor, predictors.Inception)
     scope, unit = "InceptionV3/Mixed_6e/Branch_2/Conv2d_0e_1x7", made.predictor.mixed.get_submodule("7.branches.2.4.0")
-    assert isinstance(unit, nn.Conv2d)
+    assert isinstance(unit, predictors.NormedConvolution)
     x = torch.randn(1, unit.in_channels, 3, 9)
     plain = F.conv2d(x, arrays[f"{scope}/weights"].permute(3, 2, 0, 1), padding=(0, 3))
     beta, mean, variance = (arrays[f"{scope}/BatchNorm/{name}"] for name in ("beta", "moving_mean", "moving_variance"))
@@ -274,7 +275,7 @@ def test_a_transformer_for_browsers_converts(tool: str):
 
 
 @torch.inference_mode()
-def test_mobile_variables_convert_with_their_norms_folded():
+def test_mobile_variables_convert_with_their_norms():
     network = small(norm="batch")
     arrays = variables(network)
     leaves = {"weight": "weights", "norm.weight": "BatchNorm/gamma", "norm.bias": "BatchNorm/beta"}
@@ -301,7 +302,7 @@ def test_mobile_variables_convert_with_their_norms_folded():
 
 
 def test_a_transformer_without_its_predictor_is_refused():
-    with pytest.raises(CheckpointError, match=r"block16\.project\.weight is missing"):
+    with pytest.raises(CheckpointError, match=r"MobilenetV2/Conv/weights missing, expected \(3, 3, 3, 32\)"):
         convert.convert(variables(small(norm="batch")), "stylization-mobile")
 
 
@@ -350,12 +351,32 @@ def test_the_command_reads_a_folder(
     assert ((made + 1) / 2 - fixture["output"]).abs().mean() < 0.01  # the expected picture has the int8 bottleneck
 
 
+def test_separable_and_plain_transformers_refuse_each_other():
+    for separable, other in ((True, "transformer"), (False, "separable")):
+        arrays = variables(small(norm="batch", separable=separable), tool="dilate_" if separable else "")
+        with pytest.raises(CheckpointError, match=r"transformer/residual/residual1/\S+weights missing"):
+            convert.convert(arrays, f"stylization-{other}")
+
+
+def test_only_the_kind_that_was_compared_says_so():
+    padding = {"transformer/contract/Pad/paddings": torch.zeros(4, 2)}
+    arrays = variables(small(norm="batch"))
+    assert not convert.compared(arrays, "stylization-transformer")
+    assert not convert.compared(arrays | padding, "stylization-transformer")
+    state = small(norm="folded").transformer.state_dict()
+    short = conversion.official(state, {})
+    assert convert.compared(short, "stylization-transformer")
+    assert not convert.compared(short, "stylization-separable")
+    assert convert.convert(short, "stylization-transformer").state_dict().keys() == state.keys()
+
+
 def test_the_command_reads_the_transformer_alone(
-    conformance_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    conformance_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     file = conformance_dir / FILES[0]
     monkeypatch.setattr(sys, "argv", ["convert", "stylization-transformer", str(file), str(tmp_path / "out")])
     convert.command()
+    assert "compared with the reference" in capsys.readouterr().out
     network = stylization.Transformer.from_pretrained(tmp_path / "out")
     assert count(network) == 177_718
 

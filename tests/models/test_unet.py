@@ -145,9 +145,11 @@ def test_labml_converts(width: int):
 
 
 def test_files_that_do_not_fit_labml_are_refused():
-    with pytest.raises(CheckpointError, match=r"down_conv\.0\.first\.weight is missing"):
+    with pytest.raises(CheckpointError, match=r"down_conv\.0\.first\.weight missing"):
         convert.convert({}, "unet")
     file = labml(2)
     file["down_conv.0.third.weight"] = file.pop("middle_conv.second.bias")
-    with pytest.raises(CheckpointError, match=r"down_conv\.0\.third\.weight surplus; middle\.2\.bias missing"):
+    with pytest.raises(
+        CheckpointError, match=r"middle_conv\.second\.bias missing, .*; down_conv\.0\.third\.weight surplus"
+    ):
         convert.convert(file, "unet")

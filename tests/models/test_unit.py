@@ -382,20 +382,39 @@ def test_the_first_release_judges_at_three_scales():
     ("family", "key"),
     [
         ("unit", "encode_A.0.model.0.weight"),
-        ("unit-discriminator", "model_A.0"),
+        ("unit-discriminator", "model_A.0.model.0.weight"),
         ("unit2018", "enc.model.0.conv.weight"),
         ("unit2018-discriminator", "cnns.0.0.conv.weight"),
     ],
 )
 def test_another_file_is_refused(family: str, key: str):
-    with pytest.raises(CheckpointError, match=f"{key} is missing; the file holds other"):
+    with pytest.raises(CheckpointError, match=rf"fit {family}: {key} missing, expected \(64, 3, \d, \d\);"):
         convert.convert({"other": torch.zeros(1)}, family)
+
+
+def test_parallel_training_leaves_its_name_inside_the_domains():
+    files = {domain: second_release(4, seed=seed) for seed, domain in enumerate("ab")}
+    flat = {f"{domain}.module.{key}": value for domain, file in files.items() for key, value in file.items()}
+    made = convert.convert(flat, "unit2018")
+    torch.testing.assert_close(made(pictures()), run_second(files["a"], files["b"], pictures()), atol=1e-5, rtol=0)
+
+
+def test_the_half_that_is_not_taken_must_fit_too():
+    file = {f"{domain}.{key}": value for domain in "ab" for key, value in second_release(4).items()}
+    file["b.enc.model.1.conv.weight"] = torch.zeros(8, 4, 3, 3)
+    message = r"fit unit2018: b\.enc\.model\.1\.conv\.weight has shape \(8, 4, 3, 3\), expected \(8, 4, 4, 4\)\.$"
+    with pytest.raises(CheckpointError, match=message):
+        convert.convert(file, "unit2018")
+    file = judges(("a.", "b."))
+    del file["a.cnns.1.0.conv.bias"]
+    with pytest.raises(CheckpointError, match=r"fit unit2018-discriminator: a\.cnns\.1\.0\.conv\.bias missing"):
+        convert.convert(file, "unit2018-discriminator")
 
 
 def test_a_file_with_a_missing_tensor_is_refused():
     file = second_release(4)
     del file["dec.model.0.model.1.model.1.conv.bias"]
-    with pytest.raises(CheckpointError, match=r"decoder\.1\.second\.bias missing"):
+    with pytest.raises(CheckpointError, match=r"dec\.model\.0\.model\.1\.model\.1\.conv\.bias missing"):
         convert.convert(file, "unit2018")
 
 
