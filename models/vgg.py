@@ -1,15 +1,15 @@
 """VGG trunks whose layers have names, with their preprocessing beside their weights. A building block, no family."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models import download, layers
+from models.card import CheckpointError
+from models.conversion import files, fitting
 from models.download import Download
 from models.layers import Features
 
@@ -99,21 +99,32 @@ class Trunk(nn.Module):
 
         Raises:
             ValueError: The trunk is none of torchvision's.
-            OSError: There is no such file, and torchvision's cannot be downloaded.
+            CheckpointError: The weights are missing, damaged or cannot be downloaded.
         """
         if not self.standard:
             raise ValueError("only trunks of width 64 with zero padding have ImageNet weights.")
-        weights = read(self.kind, f"{self.kind}_to_{self.deepest}.safetensors")
-        self.features.load_state_dict({key: weights[f"features.{key}"] for key in self.features.state_dict()})
+        file = f"{self.kind}_to_{self.deepest}.safetensors"
+        self.features.load_state_dict(read(self.kind, file, self.features.state_dict()))
         self.filled.fill_(True)
 
 
-def read(kind: str, file: str) -> Mapping[str, Tensor]:
-    """Read the local file, or else torchvision's (about 550 MB, downloaded once, with a progress bar)."""
-    path = download.local(file)
-    if path is not None:
-        return load_file(path)
+def read(kind: str, file: str, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Read a trunk from the local file, or else torchvision's (about 550 MB, downloaded once, with a progress bar).
+
+    Args:
+        kind: "vgg16" or "vgg19".
+        file: Name of the local one.
+        wanted: Tensors of the shapes that it must have, by name inside `features`.
+
+    Raises:
+        CheckpointError: There is none, or it does not fit.
+    """
     try:
-        return torch.load(download.fetch(OFFICIAL[kind]), map_location="cpu", weights_only=True, mmap=True)
+        path = download.local(file) or download.fetch(OFFICIAL[kind])
     except OSError as error:
-        raise OSError(f"{error} Or put {file} into the folder that NIJIGEN_WEIGHTS names.") from error
+        raise CheckpointError(f"{error} Or put {file} into the folder that NIJIGEN_WEIGHTS names.") from error
+    named = {f"features.{key}": value for key, value in wanted.items()}
+    found = {key: value for key, value in files.read(path).items() if key in named}
+    if problems := fitting.mismatches(found, named):
+        raise CheckpointError(f"{path} does not fit {kind}: {problems}; get it again.")
+    return {key: found[f"features.{key}"] for key in wanted}

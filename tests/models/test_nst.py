@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models import download, layers, nst, vgg
+from models.registry import CheckpointError
 
 
 def pictures(height: int, width: int, *, count: int = 1) -> Tensor:
@@ -150,7 +151,7 @@ def unreachable(official: download.Download) -> Path:
 def test_missing_features_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("NIJIGEN_WEIGHTS", str(tmp_path))
     monkeypatch.setattr(download, "fetch", unreachable)
-    with pytest.raises(OSError, match=r"vgg16-397923af\.pth could .* Or put vgg16_to_relu2_2\.safetensors into"):
+    with pytest.raises(CheckpointError, match=r"vgg16-397923af\.pth could .* Or put vgg16_to_relu2_2\.safetens"):
         painter(features="imagenet")(pictures(16, 16), pictures(16, 16))
 
 
