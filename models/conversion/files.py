@@ -12,22 +12,22 @@ from models.card import CheckpointError
 from models.conversion import layout
 from models.conversion.layout import Tensors
 
-KINDS = (".safetensors", ".npz", ".pth", ".pt", ".ckpt", ".pkl")
+KINDS = (".safetensors", ".npz", ".pth.tar", ".pth", ".pt", ".ckpt", ".pkl")
 
 
 def read(path: Path) -> Tensors:
     """Read every tensor of a file; floating-point ones as float32, nested dictionaries under dotted names.
 
     Args:
-        path: .safetensors, .npz, or .pth, .pt, .ckpt and .pkl, of which only tensors are unpickled; or a folder of
-            them, which puts the name of its file before each tensor's.
+        path: .safetensors, .npz, or .pth, .pth.tar, .pt, .ckpt and .pkl, of which only tensors are unpickled; or a
+            folder of them, which puts the name of its file before each tensor's.
 
     Raises:
         CheckpointError: The file is missing, damaged, of another kind or holds more than tensors and plain values.
     """
     if path.is_dir():
-        return {f"{file.stem}.{key}": tensor for file in files(path) for key, tensor in read(file).items()}
-    if path.suffix not in KINDS:
+        return {f"{stem(file)}.{key}": tensor for file in files(path) for key, tensor in read(file).items()}
+    if not path.name.endswith(KINDS):
         raise CheckpointError(f"{path} is none of {', '.join(KINDS)}; store the tensors in one of them.")
     try:
         return layout.unwrap(layout.flatten(_content(path)))
@@ -53,7 +53,12 @@ def files(path: Path) -> list[Path]:
     Raises:
         CheckpointError: The folder has none.
     """
-    found = sorted(file for file in path.iterdir() if file.suffix in KINDS) if path.is_dir() else [path]
+    found = sorted(file for file in path.iterdir() if file.name.endswith(KINDS)) if path.is_dir() else [path]
     if not found:
         raise CheckpointError(f"{path} holds none of {', '.join(KINDS)}; put the official files into it.")
     return found
+
+
+def stem(file: Path) -> str:
+    """Give the name of a tensor file without its kind."""
+    return file.name.removesuffix(next(kind for kind in KINDS if file.name.endswith(kind)))

@@ -14,7 +14,9 @@ from models.conversion import layout
 from models.conversion.layout import Layout, Settings, Tensors
 
 # Numbers of the graph itself, and gains of 1, which these batch norms do not have.
-CONSTANT = re.compile(r".*/(?:x|y|dim|paddings|stack(?:_\d+)?|reduction_indices|Const(?:_\d+)?)(?::0)?|.*global_step")
+CONSTANT = re.compile(
+    r".*/(?:x|y|dim|axis|paddings|stack(?:_\d+)?|reduction_indices|Const(?:_\d+)?)(?::0)?|.*global_step"
+)
 ZEROS = "contract/Pad/paddings"  # only networks that pad with zeros have them
 GRAPH = re.compile(
     r"((?:(?:style_params/)?transformer/|InceptionV3/|MobilenetV2/|mobilenet_conv/|(?:^|(?<=\.))Conv/).+?)(?::0)?$"

@@ -200,6 +200,12 @@ def test_what_is_no_tensor_file_is_refused(
     assert str(tmp_path / f"file{suffix}") in message
 
 
+def test_kinds_of_two_suffixes_are_read_alone_and_in_folders(tmp_path: Path, originals: dict[str, dict[str, Tensor]]):
+    torch.save({"state_dict": originals["srcnn"]}, tmp_path / "best.pth.tar")
+    assert convert.read(tmp_path / "best.pth.tar").keys() == originals["srcnn"].keys()
+    assert all(key.startswith("best.") and ".tar" not in key for key in convert.read(tmp_path))
+
+
 def test_a_place_that_cannot_be_written_is_refused(
     tmp_path: Path,
     originals: dict[str, dict[str, Tensor]],

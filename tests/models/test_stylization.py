@@ -252,6 +252,7 @@ def test_a_full_checkpoint_converts_with_its_norms():
         for leaf in ("beta", "moving_mean", "moving_variance"):
             arrays[f"{scope}/BatchNorm/{leaf}"] = torch.rand(weight.shape[0])
     arrays |= {"Conv/weights": torch.randn(1, 1, 768, 7), "Conv/biases": torch.randn(7), "global_step": torch.ones(1)}
+    arrays["InceptionV3/Mixed_5b/concat/axis"] = torch.tensor(3)  # the graph's own number
     made = convert.convert(arrays, "stylization")
     assert isinstance(made, stylization.Stylization)
     assert isinstance(made.predictor, predictors.Inception)
