@@ -25,10 +25,6 @@ class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged or made for another network."""
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged or made for another network."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """One named variant of an architecture.

@@ -21,6 +21,7 @@ from models.conversion import (
     dtgan,
     files,
     fitting,
+    johnson,
     layout,
     patchgan,
     restormer,
@@ -48,6 +49,7 @@ LAYOUTS: dict[str, Layout] = {
     **stylegan2_labml.LAYOUTS,
     **stylization.LAYOUTS,
     **adain.LAYOUTS,
+    **johnson.LAYOUTS,
 }
 read = files.read
 CONVERTED = """# {family}, converted weights
