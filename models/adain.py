@@ -180,8 +180,10 @@ CARDS = (
         multiple=8,
         paper=PAPER,
         licence="architecture only",
-        note="Encodes at relu4_2 of a frozen VGG-19 (5,865,536 of its parameters), where the paper took relu4_1. A "
-        "PatchGAN judges it in training; the paper had none.",
+        released="MIT (pytorch-AdaIN)",
+        note="Encodes at relu4_2 of torchvision's frozen VGG-19 (5,865,536 of its parameters), where the paper takes "
+        "relu4_1, and a PatchGAN judges it in training, where the paper has none: both are the cross-domain method's. "
+        "Released weights load with the encoder that the paper's port uses.",
     ),
     ModelCard(
         name="adain-small",
@@ -190,8 +192,9 @@ CARDS = (
         build=functools.partial(CrossDomain, encoder="own", layer="relu4_1", width=24),
         multiple=8,
         paper=PAPER,
-        licence="architecture only",
-        note="Three eighths of the width, and an encoder of its own that is trained with the decoder, so that it runs "
-        "without a download.",
+        checkpoint="adain-small",
+        licence="research use only (the anime training set is research-only)",
+        note="Encodes at relu4_1, as the paper, with three eighths of the width. Its encoder is its own, trained with the "
+        "decoder on portraits and anime faces, so that it needs no VGG-19.",
     ),
 )

@@ -146,6 +146,7 @@ def test_checkpoints_link_to_their_folder_or_to_the_hub(entries: tuple[card.Cata
         ("ufrgan-full", "academic, non-commercial use only"),
         ("unit", "CC BY-NC-SA 4.0"),
         ("unit2018", "CC BY-NC-SA 4.0"),
+        ("adain-gan", "MIT"),
     ],
 )
 def test_terms_of_official_weights_are_told(name: str, terms: str, entries: tuple[card.CatalogueEntry, ...]):

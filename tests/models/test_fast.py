@@ -8,7 +8,7 @@ from torch import nn
 
 from models import animegan, card, dtgan, fast, layers, registry, runners, tiling
 
-NAMES = [entry.name for entry in card.offered()]
+NAMES = [entry.name for entry in card.offered() if entry.task != "stylize"]
 
 
 def photos(height: int, width: int, *, count: int = 1) -> torch.Tensor:

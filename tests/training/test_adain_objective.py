@@ -30,7 +30,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> CrossDomainObjective:
 
 
 def test_first_copies_then_both_in_turn(small: CrossDomainObjective, batch: Batch) -> None:
-    names = [[phase.name for phase in small.phases if phase.active(step)] for step in (0, 299, 300)]
+    names = [[phase.name for phase in small.phases if phase.active(step)] for step in (0, 199, 200)]
     assert names == [["init"], ["init"], ["judge", "generator"]]
     network = small.networks["generator"]
     assert isinstance(network, adain.CrossDomain)
@@ -44,11 +44,11 @@ def test_the_terms_are_what_they_are_called(small: CrossDomainObjective, batch: 
     anime = small.perceptual(batch["anime"], STYLE)
     torch.testing.assert_close(terms["content"], (seen["relu3_1"] - photo["relu3_1"]).square().mean())
     style = sum((losses.gram(seen[name]) - losses.gram(anime[name])).square().mean() for name in STYLE)
-    torch.testing.assert_close(terms["style"], 1e5 * style)
-    torch.testing.assert_close(terms["adversarial"], (small.networks["judge"](fake) - 1).square().mean() / 2)
+    torch.testing.assert_close(terms["style"], 1e4 * style)
+    torch.testing.assert_close(terms["adversarial"], 0.3 * (small.networks["judge"](fake) - 1).square().mean() / 2)
     assert terms["reconstruction"] > 0
     judged = small.judge(batch)
-    torch.testing.assert_close(judged["fake"], small.networks["judge"](fake.detach()).square().mean() / 2)
+    torch.testing.assert_close(judged["fake"], 0.3 * small.networks["judge"](fake.detach()).square().mean() / 2)
     assert RECIPES["adain-gan"].content_layer == "relu4_2"
 
 

@@ -166,9 +166,11 @@ class Small(CrossDomainRecipe):
     batch: int = 4
     flip: bool = True
     ema: float = 0.98
-    init_steps: int = 300
+    init_steps: int = 200
     rates: tuple[float, float] = (5e-4, 2e-4)
-    reconstruction: float = 5.0
+    style: float = 1e4
+    adversarial: float = 0.3
+    reconstruction: float = 10.0
 
 
 RECIPES: dict[str, type[CrossDomainRecipe]] = {"adain-gan": CrossDomainRecipe, "adain-small": Small}
