@@ -11,9 +11,8 @@ from torch.nn import functional as F
 import models
 from models import convert, layers, unit
 from models.card import ModelCard
+from models.conversion.layout import Tensors
 from models.registry import CheckpointError, Model
-
-Tensors = dict[str, Tensor]
 from tests.models.unit_releases import (
     conv,
     filled,
