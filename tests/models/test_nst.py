@@ -68,13 +68,99 @@ def test_gram_by_hand():
     assert nst.gram(features).tolist() == [[[2.5, 0.5], [0.5, 5.0]]]
 
 
-def test_the_loss_is_content_plus_weighted_mean_of_styles():
-    network = painter(style_weight=3.0)
-    photo, style, pixels = pictures(20, 24), pictures(20, 24), pictures(20, 24)
+def losses(network: nst.NST, photo: Tensor, style: Tensor, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Content and style of each layer, unweighted, without the painter's own way through the trunk."""
     made, wanted, kept = (network.trunk((x + 1) / 2, network.wanted) for x in (pixels, style, photo))
-    styles = [nst.style_loss(nst.gram(made[name]), nst.gram(wanted[name])) for name in network.preset.style]
-    expected = nst.content_loss(made["relu2_2"], kept["relu2_2"]) + 3 * sum(styles) / 2
+    content, reduction = network.preset.content, network.reduction
+    styles = [
+        nst.style_loss(nst.gram(made[name]), nst.gram(wanted[name]), reduction=reduction)
+        for name in network.preset.style
+    ]
+    return nst.content_loss(made[content], kept[content], reduction=reduction), styles
+
+
+# What each convention gives content, then style in relu1_2 (64 channels) and relu2_2 (128) for a photo of 20 x 24 px.
+GOLDEN = {
+    "gatys": (1.0, 64.849854 * 128 * 120 / 2, 64.849854 * 128 * 120 / 2),  # the content map has 10 x 12 pixels
+    "mean": (1.0, 1e3 * 57.63**2 / 64**2, 1e3 * 57.63**2 / 128**2),
+    "mean-channels": (1e5, 1e10, 1e10),
+}
+
+
+@pytest.mark.parametrize("reduction", GOLDEN)
+def test_the_weights_are_those_of_the_conventions(reduction: str):
+    network = painter(reduction=reduction)
+    photo, style, pixels = pictures(20, 24), pictures(20, 24), pictures(20, 24)
+    content, styles = losses(network, photo, style, pixels)
+    alpha, *betas = GOLDEN[reduction]
+    expected = alpha * content + sum(beta * loss for beta, loss in zip(betas, styles, strict=True))
     torch.testing.assert_close(network.objective(network.trunk, photo, style)(pixels), expected)
+
+
+def test_given_weights_are_taken_as_they_are():
+    network = painter(content_weight=5.0, style_weight=3.0)
+    photo, style, pixels = pictures(20, 24), pictures(20, 24), pictures(20, 24)
+    content, styles = losses(network, photo, style, pixels)
+    expected = 5 * content + 3 * (styles[0] + styles[1]) / 2
+    torch.testing.assert_close(network.objective(network.trunk, photo, style)(pixels), expected)
+
+
+def test_conventions_without_a_choice_of_weights_differ_by_a_factor_only():
+    """The literal sums and pytorch/examples agree layer by layer where 1 / N^2 is as on average."""
+    literal, per_channel = nst.BALANCES["gatys"], nst.BALANCES["mean-channels"]
+    channels, pixels = 512, 1000
+    literal_share = [literal.style * channels * pixels / 4 for _ in range(4)]
+    theirs = [
+        per_channel.style / per_channel.content * channels * pixels / 2 * 4 / count**2 for count in (64, 128, 256, 512)
+    ]
+    assert sum(literal_share) == pytest.approx(sum(theirs))
+
+
+def balance(network: nst.NST, side: int) -> float:
+    """Gradient of style against that of content, for a photo that is not quite itself."""
+    torch.manual_seed(2)
+    photo, style, change = (F.interpolate(pictures(8, 8), size=side, mode="bilinear") for _ in range(3))
+    gradients = []
+    for style_weight, content_weight in ((network.style_weight, 0.0), (0.0, nst.BALANCES[network.reduction].content)):
+        other = painter(reduction=network.reduction, style_weight=style_weight, content_weight=content_weight)
+        pixels = (photo + 0.1 * change).requires_grad_()
+        other.objective(other.trunk, photo, style)(pixels).backward()
+        assert pixels.grad is not None
+        gradients.append(pixels.grad.norm().item())
+    return gradients[0] / gradients[1]
+
+
+@pytest.mark.parametrize("reduction", GOLDEN)
+def test_the_default_balance_does_not_depend_on_the_size(reduction: str):
+    small, large = (balance(painter(reduction=reduction), side) for side in (32, 96))
+    assert large == pytest.approx(small, rel=0.3)
+
+
+def test_a_literal_style_weight_counts_less_for_larger_pictures():
+    small, large = (balance(painter(style_weight=1e6), side) for side in (32, 96))
+    assert small / large == pytest.approx(9, rel=0.3)
+
+
+@pytest.mark.parametrize("preset", ["vgg16-shallow", "vgg16"])
+def test_large_pictures_are_computed_in_stages_with_the_same_gradient(preset: str, monkeypatch: pytest.MonkeyPatch):
+    network = painter(preset=preset)
+    photo, style, start = pictures(24, 40), pictures(24, 24), pictures(24, 40)
+    kept, found = [], []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[-1] += tensor.numel()
+        return tensor
+
+    for limit in (24 * 40, 24 * 40 - 1):
+        monkeypatch.setattr(nst, "LARGE", limit)
+        kept.append(0)
+        pixels = start.clone().requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = network.objective(network.trunk, photo, style)(pixels)
+        loss.backward()
+        found.append((loss.detach(), pixels.grad))
+    torch.testing.assert_close(found[1], found[0])
+    assert kept[1] < 0.1 * kept[0]
 
 
 @pytest.mark.parametrize("reduction", ["gatys", "mean", "mean-channels"])
@@ -104,9 +190,36 @@ def test_it_works_where_gradients_are_off():
 
 def test_noise_is_drawn_from_the_seed():
     photo, style = pictures(16, 16), pictures(16, 16)
-    first, again, other = (painter(start="noise", seed=seed)(photo, style) for seed in (1, 1, 2))
+    first, again, other = (painter(start="noise").stylize(photo, style, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+    assert torch.equal(painter(start="noise")(photo, style), painter(start="noise").stylize(photo, style, seed=0))
+
+
+def test_noise_is_white_with_half_the_range_as_deviation():
+    drawn = nst.noise(torch.zeros(1, 3, 96, 96), seed=0)
+    assert drawn.std() == pytest.approx(0.5, abs=0.01)
+    assert drawn.mean() == pytest.approx(0, abs=0.01)
+    assert (drawn[..., 1:] * drawn[..., :-1]).mean() == pytest.approx(0, abs=0.01)
+
+
+def test_noise_is_where_the_descent_starts(monkeypatch: pytest.MonkeyPatch):
+    photo = pictures(16, 20)
+    starts = spy_on_starts(monkeypatch)
+    painter(start="noise", steps=1).stylize(photo, pictures(16, 16), seed=3)
+    assert torch.equal(starts[0], nst.noise(photo, seed=3))
+
+
+def spy_on_starts(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Collect what each descent starts from; each then ends 0.1 brighter."""
+    starts: list[Tensor] = []
+
+    def note(loss: object, start: Tensor, **_: object) -> Tensor:
+        starts.append(start)
+        return start + 0.1
+
+    monkeypatch.setattr(nst, "descend", note)
+    return starts
 
 
 def test_coarse_to_fine_doubles_up_to_the_photos_size():
@@ -114,10 +227,68 @@ def test_coarse_to_fine_doubles_up_to_the_photos_size():
     assert network.passes(torch.zeros(1, 3, 70, 64)) == [(4, 5), (2, 2), (1, 2)]
     assert network.passes(torch.zeros(1, 3, 40, 63)) == [(2, 5), (1, 2)]
     assert network.passes(torch.zeros(1, 3, 16, 16)) == [(1, 5)]
+
+
+def test_a_finer_pass_has_200_evaluations_for_the_500_of_the_first():
+    assert painter(levels=2, steps=500).passes(torch.zeros(1, 3, 64, 64)) == [(2, 500), (1, 200)]
+    assert painter(levels=2, steps=1).passes(torch.zeros(1, 3, 64, 64)) == [(2, 1), (1, 1)]
+
+
+def test_a_finer_pass_starts_from_the_enlarged_coarse_picture(monkeypatch: pytest.MonkeyPatch):
+    photo = pictures(33, 41)
+    starts = spy_on_starts(monkeypatch)
+    made = painter(levels=2).stylize(photo, pictures(20, 20))
+    coarse, fine = starts
+    assert torch.equal(coarse, nst.resize(photo, 0.5))
+    enlarged = F.interpolate(coarse + 0.1, size=(33, 41), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(fine, enlarged)
+    torch.testing.assert_close(made, (enlarged + 0.1).clamp(-1, 1))
+
+
+def test_progress_counts_over_all_photos_and_levels():
     told: list[tuple[int, int, float]] = []
-    made = network.stylize(pictures(33, 41), pictures(20, 20), progress=lambda *news: told.append(news))
-    assert made.shape == (1, 3, 33, 41)
-    assert [count for count, _, _ in told] == list(range(1, 8))
+    network = painter(levels=2, steps=5)
+    photos = pictures(33, 41, count=3)
+    made = network.stylize(photos, pictures(20, 20), progress=lambda *news: told.append(news))
+    assert made.shape == photos.shape
+    assert [count for count, _, _ in told] == list(range(1, 3 * 7 + 1))
+    assert {total for _, total, _ in told} == {3 * 7}
+
+
+def test_photos_of_a_batch_get_their_own_style():
+    photos, styles = pictures(18, 20, count=2), pictures(18, 18, count=2)
+    together = painter()(photos, styles)
+    alone = [painter()(photo, style) for photo, style in zip(photos.split(1), styles.split(1), strict=True)]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+def spy_on_lbfgs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """Collect the settings of every optimiser."""
+    seen: list[dict[str, object]] = []
+    original = torch.optim.LBFGS
+
+    def make(pixels: list[Tensor], **settings: object) -> torch.optim.LBFGS:
+        seen.append(settings)
+        return original(pixels, **settings)
+
+    monkeypatch.setattr(torch.optim, "LBFGS", make)
+    return seen
+
+
+def test_the_descent_searches_along_lines_and_remembers_little(monkeypatch: pytest.MonkeyPatch):
+    seen = spy_on_lbfgs(monkeypatch)
+    painter()(pictures(16, 16), pictures(16, 16))
+    assert seen[0]["line_search_fn"] == "strong_wolfe"
+    assert seen[0]["history_size"] == nst.HISTORY == 10
+
+
+def test_the_line_search_masters_a_loss_on_which_full_steps_overshoot():
+    def hyperbola(pixels: Tensor) -> Tensor:
+        return (1 + (10 * pixels).square()).sqrt().sum()  # straight but for a bend at 0
+
+    start = torch.full((1, 3, 16, 16), 1.5) * torch.linspace(0.2, 1, 16)
+    made = nst.descend(hyperbola, start, steps=30, report=lambda *news: None)
+    assert hyperbola(made) < 1.01 * made.numel() < 0.2 * hyperbola(start)
 
 
 def test_the_style_picture_is_brought_to_the_photos_number_of_pixels():
