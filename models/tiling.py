@@ -69,7 +69,7 @@ def predict(
         model: In eval mode; stays as it is, in threads too: tiles go through a copy that shares its weights.
         images: Images (B, 3, H, W), RGB in [-1, 1]; they and the result stay where they are, tiles go to the model.
         style: As of `Model.forward`.
-        tile: Side of a tile, in pixels; by default the largest whose maps fit into `MEMORY`.
+        tile: Side of a tile, in pixels; by default the largest whose maps fit into `MEMORY`, or `whole_side`.
         overlap: Pixels that neighbouring tiles share, at least.
         overview: Side of a square with as many pixels as the overview, by default `tile`.
         corrections: Rounds over all tiles, each nearly as long as the prediction, for more exact statistics.
@@ -79,7 +79,7 @@ def predict(
         Images as large as the first ones, or `card.scale` times.
 
     Raises:
-        ImageError: As of `Model.forward`, or the model cannot work on parts of a picture.
+        ImageError: As of `Model.forward`, or the picture has to be cut and the network says `tileable = False`.
         ValueError: The tiles are too small for their overlap.
     """
     check(model, images)
@@ -109,12 +109,15 @@ def counter(progress: Progress | None, *, total: int) -> Callable[[], object]:
 
 
 def check(model: Model, images: Tensor) -> None:
-    """Refuse what has no picture to cut, pictures that are too small, and networks that say `tileable = False`."""
+    """Refuse what has no picture to cut, and pictures that are too small."""
     if model.card.task == "generate":
         raise ImageError(f"{model.card.name} makes pictures from noise, so there is none to cut into tiles; call it.")
-    if not getattr(model.network, "tileable", True):
-        raise ImageError(f"{model.card.name} cannot work on parts of a picture; call it with a smaller one.")
     model.check(images)
+
+
+def tileable(model: Model) -> bool:
+    """Whether a network can work on parts of a picture."""
+    return getattr(model.network, "tileable", True)
 
 
 def light_copy(model: Model) -> Model:
@@ -127,13 +130,20 @@ def choose(model: Model, images: Images, *, tile: int | None, overlap: int) -> i
     """Give the side of tiles: the wanted one as a multiple, or what suits the model, found out only if it matters.
 
     Raises:
+        ImageError: The picture would have to be cut, and the model cannot work on parts.
         ValueError: As of `predict`.
     """
     multiple, pixels = model.card.multiple, images.shape[-2] * images.shape[-1]
     if tile is None:
         least = least_side(model.card)
-        tile = least if pixels <= least**2 else tile_side(model)
+        measured = tile_side if tileable(model) else whole_side
+        tile = least if pixels <= least**2 else measured(model)
     side = tile // multiple * multiple
+    if side**2 < pixels and not tileable(model):
+        raise ImageError(
+            f"{model.card.name} was given {images.shape[-1]} x {images.shape[-2]} px and cannot work on parts of a "
+            f"picture; give one of at most {side} x {side} px, or a larger tile where there is memory for it."
+        )
     if side**2 < pixels and side < least_side(model.card, overlap=overlap):
         raise ValueError(f"tiles of {side} px with an overlap of {overlap} px are too small for {model.card.name}.")
     return side
@@ -155,6 +165,11 @@ def tile_side(model: Model) -> int:
     piece(probe, probe if entry.task == "stylize" else None)
     pixels = MEMORY / (probe.element_size() * COPIES * max(sizes) / side**2)
     return max(math.isqrt(int(pixels)) // entry.multiple * entry.multiple, least_side(entry))
+
+
+def whole_side(model: Model) -> int:
+    """Give the side of a square, in pixels, that a network says it can take in one piece."""
+    return getattr(model.network, "whole_side", least_side(model.card))
 
 
 def least_side(entry: ModelCard, *, overlap: int = OVERLAP) -> int:
