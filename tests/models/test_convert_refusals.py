@@ -58,6 +58,7 @@ SOURCES = {
     "unit2018": ["enc.model.0.conv.weight", "enc.model.3.model.0.model.0.conv.weight"],
     "stylegan2": ["synthesis.b4.conv1.weight", "synthesis.b32.conv1.weight", "mapping.fc0.weight"],
     "stylegan2-labml": ["initial_constant", "blocks.2.style_block2.bias"],
+    "stylization-mobile": ["block16.project.weight"],
     "stylization-transformer": ["contract.conv1.weight", "style.expand.conv3.gamma.weight"],
     "dcgan": ["network.0.weight", "network.9.weight"],
     "adain": ["decoder.28.weight", "decoder.1.weight", "vgg.0.weight", "vgg.29.bias"],
@@ -102,10 +103,8 @@ def test_what_is_official_converts(name: str, originals: dict[str, dict[str, Ten
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_tensor_of_another_rank_is_named(name: str, originals: dict[str, dict[str, Tensor]]):
-    keys = list(originals[name])
-    for key in dict.fromkeys([keys[0], keys[-1], *SOURCES.get(name, [])]):
-        if key == "encoder.filled":  # ours
-            continue
+    keys = SOURCES.get(name) or [list(originals[name])[place] for place in (0, -1)]
+    for key in keys:
         for kind, tensor in RANKS.items():
             file = {other: value for other, value in originals[name].items() if other != key}
             message = refusal(file if tensor is None else file | {key: tensor}, name)
@@ -115,10 +114,9 @@ def test_a_tensor_of_another_rank_is_named(name: str, originals: dict[str, dict[
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_file_of_another_family_lacks_the_first_three_tensors(name: str, originals: dict[str, dict[str, Tensor]]):
-    for file in ({}, {"other.weight": torch.zeros(2, 3)}):
-        message = refusal(file, name)
-        assert message.count(" missing, expected (") == 3
-        assert " more." in message
+    message = refusal({"other.weight": torch.zeros(2, 3)}, name)
+    assert message.count(" missing, expected (") == 3
+    assert " more." in message
 
 
 def test_a_residual_block_that_is_gone_is_named(originals: dict[str, dict[str, Tensor]]):
@@ -138,9 +136,10 @@ def test_three_wrong_tensors_are_all_named(originals: dict[str, dict[str, Tensor
 
 def test_sizes_beyond_all_memory_are_never_made(originals: dict[str, dict[str, Tensor]]):
     huge = torch.zeros(1, 1, 1, 1).expand(100_000_000, 100_000_000, 1, 1)
-    for name, file in originals.items():
+    for name in ("cyclegan", "unit", "stylegan2", "stylegan2-labml", "restormer", "fsrcnn"):
+        file = originals[name]
         keys = [key for key, value in file.items() if value.ndim == 4]
-        assert not keys or "expected" in refusal(file | dict.fromkeys(keys, huge), name)
+        assert "expected" in refusal(file | dict.fromkeys(keys, huge), name)
     blocks = {f"model.{10**12 + place}.conv_block.1.weight": torch.zeros(1) for place in range(20)}
     assert "model.1.weight missing" in refusal(blocks, "cyclegan")
 
@@ -182,7 +181,7 @@ def test_damaged_bytes_are_refused(form: str, tmp_path: Path, originals: dict[st
         file.write_bytes(whole[:end])
         with pytest.raises(CheckpointError, match=r"damaged|could not be read"):
             convert.read(file)
-    for place in (*range(0, 1500, 11), *range(len(whole) - 1500, len(whole), 23)):
+    for place in (*range(0, 1500, 37), *range(len(whole) - 1500, len(whole), 89)):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << place % 8
         file.write_bytes(flipped)
