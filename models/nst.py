@@ -204,7 +204,7 @@ class NST(nn.Module, PyTorchModelHubMixin, library_name="nijigen", tags=["image-
         """Paint photos (B, 3, H, W) like style pictures (B or 1, 3, H', W'), RGB in [-1, 1]; works without gradients.
 
         Raises:
-            OSError: The trained features are missing and cannot be fetched.
+            CheckpointError: The trained features are missing and cannot be fetched.
         """
         return self.stylize(photo, style)
 
@@ -388,7 +388,9 @@ CARDS = (
         min_side=MIN_SIDE,
         paper="A Neural Algorithm of Artistic Style (Gatys, Ecker and Bethge, 2015), https://arxiv.org/abs/1508.06576",
         licence="architecture only",
-        note="Pixels are optimised, nothing is trained: its parameters are the frozen VGG-16. The paper used VGG-19, "
-        "which is the preset vgg19.",
+        released="none; the VGG weights are torchvision's (BSD-3-Clause code, trained on ImageNet)",
+        note="Pixels are optimised, nothing is trained: its parameters are the frozen VGG-16 to relu4_3, which serves "
+        "content and style as in the project's style-transfer report. The paper's VGG-19 and its layers are the preset "
+        "vgg19.",
     ),
 )

@@ -42,7 +42,7 @@ Progress = Callable[[int, int], object]
 Draw = Callable[..., AnySize]  # images, memory=...
 Tape = list[Any]
 
-MEMORY = 1_500_000_000  # bytes for the maps inside a network
+MEMORY = 1_000_000_000  # bytes for the maps inside a network
 COPIES = 4  # maps like the widest one that live at once: input, padded input, torch's own copy of it, output
 PROBE = 128  # pixels: small, but so large that padding hardly counts
 OVERLAP = 128

@@ -79,7 +79,7 @@ def test_vgg19_stays_frozen_whatever_the_loop_asks_for(monkeypatch: pytest.Monke
 
 def test_without_vgg19_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(self: object) -> None:
-        raise OSError("no such file.")
+        raise CheckpointError("no such file.")
 
     monkeypatch.setattr("models.vgg.Trunk.fill", missing)
     with pytest.raises(CheckpointError, match="adain-gan needs VGG-19 for its encoder"):

@@ -79,7 +79,7 @@ class CrossDomainObjective(Objective):
         if not self.trained_encoder:
             try:
                 generator.encoder.fill()
-            except (OSError, CheckpointError) as error:
+            except CheckpointError as error:
                 raise CheckpointError(f"{recipe.card} needs VGG-19 for its encoder: {error}") from error
         self.networks = {"generator": generator, "judge": discriminators.PatchGAN()}
         self.perceptual = features.load(recipe.features)
