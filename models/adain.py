@@ -194,7 +194,7 @@ CARDS = (
         paper=PAPER,
         checkpoint="adain-small",
         licence="research use only (the anime training set is research-only)",
-        note="Encodes at relu4_1, as the paper, with three eighths of the width. Its encoder is its own, trained with the "
-        "decoder on portraits and anime faces, so that it needs no VGG-19.",
+        note="Encodes at relu4_1, as the paper, with three eighths of the width. Its encoder is its own, trained with "
+        "the decoder on portraits and anime faces, so that it needs no VGG-19.",
     ),
 )

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -78,7 +79,7 @@ def test_a_wrong_name_exits_with_2(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_page_shows_the_last_of_equal_cells_in_the_order_of_the_catalogue() -> None:
-    def kept(model: str, runner: str, latency: float) -> dict[str, object]:
+    def kept(model: str, runner: str, latency: float) -> dict[str, Any]:
         cell = speed.Cell(model=model, runner=runner, side=256, batch=1, latency_ms=latency)
         return dataclasses.asdict(cell) | {"device": "one core"}
 
