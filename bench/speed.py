@@ -154,13 +154,13 @@ def compare(name: str, *, side: int, batch: int, names: Sequence[str], limit_s: 
         cells[runner] = Cell(model=name, runner=runner, side=side, batch=batch)
         try:
             ready[runner] = RUNNERS[runner](_fresh(name))
+            peak, start = Peak(), time.perf_counter()
+            with torch.inference_mode():
+                first = ready[runner](*given)
         except (registry.CheckpointError, ImportError) as error:
+            ready.pop(runner, None)
             cells[runner] = dataclasses.replace(cells[runner], note=str(error))
             continue
-        peak = Peak()
-        start = time.perf_counter()
-        with torch.inference_mode():
-            first = ready[runner](*given)
         spent = time.perf_counter() - start
         reference = first if runner == "eager" else reference
         cells[runner] = dataclasses.replace(

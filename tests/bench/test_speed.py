@@ -43,6 +43,15 @@ def test_a_pass_beyond_the_limit_is_not_repeated() -> None:
     assert cell.note.startswith("one pass takes")
 
 
+def test_a_model_without_the_weights_that_it_needs_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: object) -> None:
+        raise registry.CheckpointError("no VGG here")
+
+    monkeypatch.setattr("models.vgg.Trunk.fill", missing)
+    (cell,) = speed.compare("nst", side=64, batch=1, names=[])
+    assert (cell.latency_ms, cell.note) == (None, "no VGG here")
+
+
 def test_onnx_runtime_makes_the_same_images() -> None:
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
