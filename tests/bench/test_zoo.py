@@ -18,7 +18,7 @@ from models import registry
         ("espcn", "random weights"),
         ("bicubic", "nothing to train"),
         ("ufrgan-tiny-8", "random weights"),
-        ("adain-small", "random weights"),
+        ("adain-small", "trained"),
     ],
 )
 def test_every_task_makes_a_picture(name: str, weights: str) -> None:
